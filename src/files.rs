@@ -5,6 +5,8 @@ use std::io::{self, Read};
 use std::os::unix::fs::{FileTypeExt, MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
+use rustix::fs::{StatVfsMountFlags, statvfs};
+
 use crate::limits;
 
 /// The location of an absolute path on a system with this root directory.
@@ -70,8 +72,16 @@ pub(crate) fn is_program_at(path: &Path) -> bool {
 
 /// Whether a path is on a file system that is mounted read-only.
 pub(crate) fn is_read_only(path: &Path) -> bool {
-    let flags = rustix::fs::statvfs(path).map(|found| found.f_flag);
-    flags.is_ok_and(|flags| flags.contains(rustix::fs::StatVfsMountFlags::RDONLY))
+    is_mounted_with(path, StatVfsMountFlags::RDONLY)
+}
+
+/// Whether a path is on a file system that is mounted so that no program of it can be executed.
+pub(crate) fn is_not_executable(path: &Path) -> bool {
+    is_mounted_with(path, StatVfsMountFlags::NOEXEC)
+}
+
+fn is_mounted_with(path: &Path, flag: StatVfsMountFlags) -> bool {
+    statvfs(path).is_ok_and(|found| found.f_flag.contains(flag))
 }
 
 /// Whether a file is `/dev/null`, by its number: major 1, minor 3.

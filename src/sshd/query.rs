@@ -101,6 +101,9 @@ impl QueryError {
         } else if self.lacks_own_user() {
             "if /etc/passwd has a line of the user sshd, correct the passwd line of /etc/nsswitch.conf: passwd: files; otherwise reinstall \
              openssh-server, which creates that user"
+        } else if self.says("PRNG is not seeded") {
+            "OpenSSL has no source of random numbers: see which providers its configuration activates (openssl list -providers; \
+             /etc/ssl/openssl.cnf, /etc/pki/tls/openssl.cnf), and install or remove the one that is missing"
         } else if matches!(self, Self::Run(_)) {
             "find out why sshd cannot be run (sshd -t)"
         } else if matches!(self, Self::TimedOut(_)) {

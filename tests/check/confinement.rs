@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 use std::time::Duration;
 
-use crate::world::{USER, World, broken, config, denial, says, stop_sshd, world};
+use crate::world::{USER, World, broken, config, denial, says, stop_sshd, unit_of_sshd, world};
 
 /// An sshd with these limits accepts no login.
 #[test]
@@ -83,6 +83,37 @@ fn a_small_stack() {
             "sshd is limited to 65536 bytes of stack: a session on a terminal can end as soon as it begins";
         assert_eq!(world.check().note("confinement.unit"), says);
     });
+}
+
+/// The program that newer versions run for a connection is larger than the one that waits.
+#[test]
+fn little_memory() {
+    for (limit, setting, says) in [
+        (
+            "as=20971520",
+            "LimitAS=20M",
+            Some("sshd is limited to 20971520 bytes of address space: as a rule, "),
+        ),
+        ("data=1048576", "LimitDATA=1M", Some("sshd is limited to 1048576 bytes of data: as a rule, ")),
+        ("as=268435456", "LimitAS=256M", None),
+    ] {
+        world(|world| {
+            unit_of_sshd(world, "ActiveState=active SubState=running", setting, "x");
+            world.sh(&format!("prlimit --pid $(cat /run/sshd.pid) --{limit}:"));
+            let report = world.check();
+            assert_eq!(report.status("confinement.unit") == "warn", says.is_some(), "{limit}");
+            let Some(says) = says else { return };
+            let note = report.note("confinement.unit");
+            assert!(note.starts_with(says), "{note}");
+            let (name, _) = setting.split_once('=').unwrap();
+            let expected = format!(
+                "correct or remove {name}= (/etc/systemd/system/ssh.service.d/x.conf line 4), then: systemctl daemon-reload; systemctl \
+                 restart ssh; or "
+            );
+            let fix = report.of("confinement.unit")["fix"].as_str().unwrap();
+            assert!(fix.starts_with(&expected), "{fix}");
+        });
+    }
 }
 
 /// `pam_loginuid` writes to it for each session.
@@ -261,6 +292,41 @@ fn an_sshd_that_does_not_see_a_file() {
             let report = world.check();
             report.assert_exactly(&[("confinement.unit", status)]);
             assert!(report.note("confinement.unit").starts_with(says), "{}", report.note("confinement.unit"));
+        });
+    }
+}
+
+/// Programs that sshd's unit forbids to execute.
+#[test]
+fn an_sshd_that_cannot_execute_a_program() {
+    let remount = |path: &str| format!("mount --bind {path} {path} && mount -o remount,bind,noexec {path}");
+    for (path, says) in
+        [("/run", None), ("/usr/bin/eic-keys", Some(": Permission denied")), ("/usr/bin", Some(" namespace"))]
+    {
+        world(|world| {
+            let Some(says) = says else {
+                stop_sshd();
+                let script = format!("unshare --mount /bin/sh -c '{} && exec /usr/sbin/sshd'", remount(path));
+                world.start_sshd(&script);
+                return world.check().assert_healthy();
+            };
+            // A rehearsal then has a program that sets this limit.
+            world.restart_in_namespace(&format!("prlimit --pid $$ --nofile=1000:1000 && {}", remount(path)));
+            let report = world.check_with(&[USER, "--rehearse"]);
+            assert_eq!(
+                report.note("confinement.unit"),
+                "sshd cannot execute /usr/bin/eic-keys: its unit forbids it (NoExecPaths=), and no login works without it"
+            );
+            assert_eq!(report.status("login.command"), "fail");
+            assert!(report.note("login.command").ends_with(says), "{}", report.note("login.command"));
+            if path == "/usr/bin" {
+                let note = report.note("login.rehearsal");
+                assert_eq!(
+                    note,
+                    "the login was not tried: no program can be executed in sshd's mount namespace"
+                );
+                assert_eq!(report.of("login.rehearsal")["fix"], "see confinement.unit");
+            }
         });
     }
 }

@@ -670,6 +670,30 @@ fn hosts_that_are_denied() {
             assert!(login(), "{denied}");
             world.check().assert_healthy();
         }
+        // Files of addresses.
+        for (denied, clients, says) in [
+            ("sshd: ALL\n", None, "sshd: sshd: ALL; no address is in /etc/ssh/clients"),
+            ("sshd: ALL\n", Some("\n"), "sshd: sshd: ALL; no address is in /etc/ssh/clients"),
+            ("sshd: ALL\n", Some("10.1. 192.0.2.7\n"), "all clients for sshd, except: 10.1. 192.0.2.7"),
+            ("sshd: ALL\n", Some("10.1.\nALL\n"), ""),
+            ("sshd: ALL EXCEPT /etc/ssh/clients\n", None, "no address is in /etc/ssh/clients"),
+            ("sshd: /etc/ssh/clients\n", None, ""),
+        ] {
+            world.instance.write("/etc/hosts.deny", denied);
+            let allowed = if denied == "sshd: ALL\n" { "sshd: /etc/ssh/clients\n" } else { "" };
+            world.instance.write("/etc/hosts.allow", allowed);
+            let _ = std::fs::remove_file("/etc/ssh/clients");
+            if let Some(text) = clients {
+                world.instance.write("/etc/ssh/clients", text);
+            }
+            assert_eq!(login(), !linked || says.is_empty(), "{denied}{clients:?}");
+            let report = world.check();
+            let expected = if says.contains("except") { "warn" } else { "fail" };
+            let expected = if linked && !says.is_empty() { expected } else { "ok" };
+            assert_eq!(report.status("network.wrappers"), expected, "{denied}{clients:?}");
+            let note = report.note("network.wrappers");
+            assert!(!linked || note.ends_with(says), "{note}");
+        }
         world.instance.write("/etc/hosts.deny", "sshd: ALL: allow\n");
         world.instance.write("/etc/hosts.allow", "");
         assert!(login());

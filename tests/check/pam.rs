@@ -731,6 +731,27 @@ fn limits_of_pam_limits() {
     }
 }
 
+/// Debian's module can change the root directory.
+#[test]
+fn a_root_directory_of_pam_limits() {
+    if !fs::exists("/etc/debian_version").unwrap() {
+        return;
+    }
+    let with = |lines: &'static str| {
+        move |world: &World<'_>| {
+            pam(world, "session required pam_limits.so conf=/run/limits\n");
+            world.instance.write("/run/limits", lines);
+        }
+    };
+    refuses(
+        with("alice - chroot /srv/none\n"),
+        "user.pam",
+        "no session of alice can start: /run/limits line 1 sets - chroot /srv/none: that directory does not exist",
+        "correct - chroot /srv/none in /run/limits line 1, or remove that line",
+    );
+    lets_in(with("alice - chroot /\nbob - chroot /srv/none\n"));
+}
+
 /// What PAM's words in the log say after an attempt, where no file tells.
 #[test]
 fn what_recent_login_says() {
@@ -833,6 +854,28 @@ fn a_module_that_asks_sssd() {
             "account sufficient pam_permit.so\naccount [default=bad success=ok user_unknown=ignore] pam_sss.so\n",
         );
     });
+}
+
+/// nslcd is stopped.
+#[test]
+fn a_module_that_asks_nslcd() {
+    let stopped = |world: &World<'_>, line: &str| {
+        install(world, "pam_ldap.so");
+        world.instance.install("/usr/sbin/nslcd", b"#!/bin/sh\n");
+        pam(world, line);
+    };
+    refuses(
+        |world| stopped(world, "account required pam_ldap.so minimum_uid=1000\n"),
+        "user.pam",
+        "pam_ldap asks nslcd, which does not run",
+        "start nslcd",
+    );
+    for ignored in [
+        "account required pam_permit.so\naccount [success=ok authinfo_unavail=ignore auth_err=ignore acct_expired=ignore perm_denied=ignore default=bad] pam_ldap.so\n",
+        "account sufficient pam_permit.so\naccount required pam_ldap.so\n",
+    ] {
+        lets_in(|world| stopped(world, ignored));
+    }
 }
 
 /// What `pam_unix` says of an expired account or password counts if the account lines ask it, and do not ignore it.

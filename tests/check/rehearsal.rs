@@ -74,6 +74,23 @@ fn start_file(name: &str, text: &str) {
     fs::write(path, text).unwrap();
 }
 
+/// systemd removes it whenever an sshd ends that it starts again and again.
+#[test]
+fn a_directory_that_goes_away() {
+    world(|world| {
+        world.sh("cp /usr/bin/ssh-keygen /run/ssh-keygen");
+        let keygen = b"#!/bin/sh\nrmdir /run/sshd\nexec /run/ssh-keygen \"$@\"\n";
+        world.instance.install("/usr/bin/ssh-keygen", keygen);
+        let report = rehearse(world);
+        // Other systems than Debian's have no such directory.
+        if Path::new("/etc/debian_version").exists() {
+            let note = report.note("login.rehearsal");
+            assert_eq!(note, "the login was not tried: the directory /run/sshd was removed meanwhile");
+            assert_eq!(report.status("login.rehearsal"), "warn");
+        }
+    });
+}
+
 #[test]
 fn a_login_that_works() {
     world(|world| {

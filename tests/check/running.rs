@@ -268,6 +268,25 @@ fn another_sshd_with_the_pid_file() {
     });
 }
 
+/// What systemd has not read yet does not count before the next start.
+#[test]
+fn a_unit_that_systemd_has_not_read() {
+    world(|world| {
+        with_systemd(world, "active");
+        let shown = "'show --property=NeedDaemonReload --value ssh') echo";
+        for (answer, fix) in [("no", None), ("yes", Some("systemctl daemon-reload"))] {
+            let text = fs::read_to_string("/usr/bin/systemctl").unwrap();
+            let text = text.replacen("in\n", &format!("in\n{shown} {answer} ;;\n"), 1);
+            world.instance.install("/usr/bin/systemctl", text.as_bytes());
+            let report = world.check();
+            assert_eq!(report.status("running.daemon"), "ok");
+            assert_eq!(report.of("running.daemon")["fix"].as_str(), fix);
+            let note = report.note("running.daemon");
+            assert_eq!(note.contains("has not read the files of its unit ssh"), fix.is_some(), "{note}");
+        }
+    });
+}
+
 /// The port is taken by an sshd that somebody started by hand.
 #[test]
 fn an_sshd_that_is_not_of_its_unit() {

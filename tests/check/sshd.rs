@@ -168,6 +168,22 @@ fn a_library_of_sshd_is_missing() {
     });
 }
 
+/// OpenSSL's configuration can name a provider that is not installed.
+#[test]
+fn an_sshd_without_random_numbers() {
+    const WRAPPER: &str =
+        "#!/bin/sh\n[ \"$1\" = -V ] && exec /run/sshd-real -V\necho 'PRNG is not seeded' >&2\nexit 255\n";
+    world(|world| {
+        world.sh("cp /usr/sbin/sshd /run/sshd-real");
+        crate::world::stop_sshd();
+        world.instance.install("/usr/sbin/sshd", WRAPPER.as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("sshd.config"), "fail");
+        let fix = report.of("sshd.config")["fix"].as_str().unwrap();
+        assert!(fix.starts_with("OpenSSL has no source of random numbers: see which providers"), "{fix}");
+    });
+}
+
 /// A library of the program that newer versions run for each connection.
 #[test]
 fn a_program_of_sshd_without_a_library() {
@@ -189,6 +205,19 @@ case " $* " in *" -T "*) echo sshdsessionpath /run/sshd-session ;; esac
         world.sh("head -c 20000 /usr/bin/ssh >/run/sshd-session");
         let note = world.check().note("sshd.config").to_owned();
         assert!(note.contains("/run/sshd-session is "), "{note}");
+        // No package has one that a line names.
+        std::fs::remove_file("/run/sshd-session").unwrap();
+        let fix = || world.check().of("sshd.config")["fix"].as_str().unwrap().to_owned();
+        assert!(fix().starts_with("install openssh-server again"), "{}", fix());
+        let line = "SshdSessionPath /run/sshd-session\n";
+        world.instance.write("/etc/ssh/sshd_config", line.to_owned() + &config().text());
+        // An older sshd does not know that keyword.
+        let without = "for file; do :; done\n[ -f \"$file\" ] && sed /SshdSession/d \"$file\" >/run/plain && set -- $(echo \"$@\" | sed \
+                       \"s|$file|/run/plain|\")\n";
+        let wrapper = WRAPPER.replacen("/run/sshd-real", &format!("{without}/run/sshd-real"), 1);
+        world.instance.install("/usr/sbin/sshd", wrapper.as_bytes());
+        let says = "remove SshdSessionPath, or install that program (/etc/ssh/sshd_config line 1), then: ";
+        assert!(fix().starts_with(says), "{}", fix());
     });
 }
 

@@ -65,6 +65,10 @@ fn settings_that_refuse_a_session() {
         session,
         "ForceCommand runs sh -l, which is not a program: the quotes make it one word",
     );
+    for command in ["/usr/bin/env AUDIT=1 /run/none", "nice -n 5 /run/none -l", "timeout 1h /run/none"] {
+        let says = "ForceCommand runs /run/none, which is not a program";
+        broken(set("ForceCommand", command), session, says);
+    }
     // What the program of a menu does is not known.
     world(|world| {
         world.instance.install("/usr/local/bin/a menu", b"#!/bin/sh\nread -r choice\n");
@@ -89,6 +93,10 @@ fn settings_that_refuse_a_session() {
             "exec '/run/menu'",
             "menu -l",
             "tmux new -A",
+            "/usr/bin/env A=1 LANG=C /run/menu",
+            "nice -n 5 /run/menu /run/none",
+            "nice menu /run/none",
+            "env -C /run/none /run/menu",
         ] {
             set("ForceCommand", command)(world);
             world.check().assert_healthy();

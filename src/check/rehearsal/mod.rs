@@ -435,6 +435,9 @@ fn why_failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, 
     let forced = rehearsal.plan.forced.as_deref();
     let messages = LoginMessages { user, sshd, pam, output, forced, today, root: &root };
     let last = messages.last();
+    if let Some(fault) = sshd.iter().find_map(|line| not_started(line)) {
+        return not_tried(&fault.note, fault.fix).detail(last);
+    }
     if let Some(answer) = refused_by_loginuid(rehearsal, pam) {
         return answer.detail(last);
     }
@@ -492,6 +495,21 @@ fn why_failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, 
         return Answer::fail(note, Fix::advice(fix)).detail(last);
     }
     session_failed(rehearsal, outcome, &messages, how).detail(last)
+}
+
+/// Why the sshd of the rehearsal did not start, by a message. It says nothing about a login.
+fn not_started(line: &str) -> Option<Fault> {
+    // systemd removes the directory when sshd's unit ends, also if it starts it again and again.
+    if line.contains("Missing privilege separation directory: /run/sshd") {
+        let fix = format!("see {}", CheckId::RunningDaemon);
+        return Some(Fault::with_advice("the directory /run/sshd was removed meanwhile", fix));
+    }
+    line.starts_with("nsenter: failed to execute ").then(|| {
+        Fault::with_advice(
+            "no program can be executed in sshd's mount namespace",
+            format!("see {}", CheckId::ConfinementUnit),
+        )
+    })
 }
 
 /// The answer if a session was opened, and failed.

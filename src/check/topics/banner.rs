@@ -5,7 +5,7 @@ use std::fs;
 use std::io::{ErrorKind, Read};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, TcpStream, UdpSocket};
 use std::path::Path;
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{io, process, thread};
 
 use rustix::io::Errno;
@@ -120,6 +120,7 @@ fn answers(
     if !sockets::is_here(source()) {
         return Answer::skip("lo is down or has no address 127.0.0.1: this system cannot connect to itself");
     }
+    let begun = SystemTime::now();
     let reply = ask_all(&tried);
     if matches!(reply, BannerReply::Ssh) {
         return answered(root, *first);
@@ -132,8 +133,25 @@ fn answers(
         return Answer::fail(note, Fix::advice(fix));
     }
     let certain = accepts && !has_network_rules(process) && !firewall::drops_own(root, first.port());
-    not_answered(reply, &shown, first.port(), certain)
+    let logged = if reply == BannerReply::Closed { fatal_since(begun) } else { None };
+    not_answered(reply, &shown, first.port(), certain, logged)
 }
+
+/// The last error with which sshd ended a connection since then, by the journal.
+fn fatal_since(begun: SystemTime) -> Option<String> {
+    let seconds = begun.duration_since(UNIX_EPOCH).ok()?.as_secs();
+    // sshd logs before it closes the connection, and the journal is written later.
+    thread::sleep(limits::BANNER_PAUSE);
+    let since = format!("--since=@{seconds}");
+    let words =
+        ["--identifier=sshd", "--identifier=sshd-session", "--output=cat", "--no-pager", "--quiet", &since];
+    let text = stdout_of("journalctl", &words).ok()?;
+    let line = text.lines().rfind(|line| line.starts_with("fatal: "))?;
+    Some(line.chars().take(SHOWN).collect())
+}
+
+/// Characters of a line to show.
+const SHOWN: usize = 200;
 
 /// The result if sshd answers at this address: the replies to clients can still get lost.
 fn answered(root: &Path, address: SocketAddr) -> Answer<()> {
@@ -187,9 +205,17 @@ fn overlapping(root: &Path, address: SocketAddr) -> Answer<()> {
     )
 }
 
-/// The result for another reply than that of an SSH server. `certain`: other clients get the same one.
-fn not_answered(reply: BannerReply, shown: &str, port: u16, certain: bool) -> Answer<()> {
+/// The result for another reply than that of an SSH server. `certain`: other clients get the same one. `logged`: what sshd logged about it.
+fn not_answered(
+    reply: BannerReply,
+    shown: &str,
+    port: u16,
+    certain: bool,
+    logged: Option<String>,
+) -> Answer<()> {
     let log = "see what sshd logged about it: journalctl -t sshd -t sshd-session -n 20";
+    // sshd runs, and the program that it starts for a connection is of another version, or is missing.
+    let is_mixed = logged.as_ref().is_some_and(|line| line.contains("rexec"));
     let rules = "find what keeps connections from it: nft list ruleset (the hooks prerouting, output and ingress, and nat, too), \
                  iptables-save and iptables-legacy-save, systemctl cat of sshd's unit and socket";
     let other = format!(
@@ -208,9 +234,20 @@ fn not_answered(reply: BannerReply, shown: &str, port: u16, certain: bool) -> An
         BannerReply::Other(line) => {
             (format!("what answers on {shown} is not an SSH server; it sent: {line}"), other, false)
         }
-        BannerReply::Closed => {
-            (format!("sshd closes a connection to {shown} and sends nothing"), log.to_owned(), certain)
-        }
+        BannerReply::Closed => (
+            format!(
+                "sshd closes a connection to {shown} and sends nothing{}",
+                logged.map(|line| format!("; it logs: {line}")).unwrap_or_default()
+            ),
+            if is_mixed {
+                "restart sshd, which is of another version than the program that it starts for a connection; if that does not help, install \
+                 OpenSSH's server again"
+            } else {
+                log
+            }
+            .to_owned(),
+            certain,
+        ),
         BannerReply::Silent => (
             format!("a connection to {shown} gets no answer within {} s", Seconds(limits::BANNER_TIME)),
             log.to_owned(),
@@ -389,7 +426,7 @@ fn has_network_rules(process: Option<u32>) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use super::{addresses, is_ssh};
+    use super::{BannerReply, addresses, is_ssh, not_answered};
 
     #[test]
     fn the_address_to_try() {
@@ -404,6 +441,17 @@ mod tests {
         is(&["[::]:22"], Some("[::1]:22"));
         is(&["0.0.0.0:2222"], Some("127.0.0.1:2222"));
         is(&["127.0.0.1:2222", "192.0.2.1:22"], Some("192.0.2.1:22"));
+    }
+
+    #[test]
+    fn a_connection_that_sshd_closes() {
+        let closed = "sshd closes a connection to 127.0.0.1:22 and sends nothing";
+        let note = |logged: Option<&str>| {
+            not_answered(BannerReply::Closed, "127.0.0.1:22", 22, true, logged.map(str::to_owned)).failure()
+        };
+        assert_eq!(note(None).as_deref(), Some(closed));
+        let error = "fatal: rexec version mismatch";
+        assert_eq!(note(Some(error)), Some(format!("{closed}; it logs: {error}")));
     }
 
     #[test]

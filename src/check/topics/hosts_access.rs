@@ -1,6 +1,7 @@
 //! Checks `/etc/hosts.allow` and `/etc/hosts.deny`, which an sshd with libwrap reads.
 
 use std::fmt;
+use std::io::ErrorKind;
 use std::path::Path;
 
 use crate::check::fix::Fix;
@@ -15,11 +16,12 @@ use crate::wildcard;
 pub(super) fn wrappers(root: &Path) -> Answer<()> {
     const ALLOW: &str = "/etc/hosts.allow";
     const DENY: &str = "/etc/hosts.deny";
-    let read = |file: &'static str, refuses| {
+    let mut empty = Vec::new();
+    let mut read = |file: &'static str, refuses| {
         let text = files::read(&files::below(root, Path::new(file)), limits::SYSTEM_FILE).unwrap_or_default();
         // Only that of Debian is known to end there.
         let (lines, end) = whole_lines(&text, || sshd_program::is_debian(root));
-        (HostsRule::read(&lines, file, refuses), end)
+        (HostsRule::read(&lines, file, refuses, &mut |clients| with_files(root, clients, &mut empty)), end)
     };
     let (mut rules, allow_end) = read(ALLOW, false);
     let (refusing, deny_end) = read(DENY, true);
@@ -52,10 +54,13 @@ pub(super) fn wrappers(root: &Path) -> Answer<()> {
     let clients =
         |rules: &[&HostsRule]| rules.iter().map(|rule| rule.shown_clients()).collect::<Vec<_>>().join("; ");
     let is_end = deny_end.is_some() && last.saturating_add(1) == rules.len();
-    let unread = allow_end.as_ref().map_or_else(String::new, |end| {
+    let mut unread = allow_end.as_ref().map_or_else(String::new, |end| {
         let LastLine { number, why } = end;
         format!("; line {number} of {ALLOW} {why}: libwrap reads that file only up to it")
     });
+    if !empty.is_empty() {
+        unread = format!("{unread}; no address is in {}", empty.join(", "));
+    }
     let fix = |file: &'static str, before: &str| match (&deny_end, &allow_end) {
         (Some(end), _) if is_end => end.fix(DENY),
         (_, Some(end)) => end.fix(ALLOW),
@@ -176,17 +181,22 @@ struct HostsRule {
 const OPTIONS: &str = "banners group keepalive linger nice rfc931 setenv severity spawn umask user";
 
 impl HostsRule {
-    /// `refuses`: whether a line of this file without an option refuses its clients.
-    fn read(lines: &[String], file: &'static str, refuses: bool) -> Vec<Self> {
+    /// `refuses`: whether a line of this file without an option refuses its clients. `all`: them and those in files that they name.
+    fn read(
+        lines: &[String],
+        file: &'static str,
+        refuses: bool,
+        all: &mut dyn FnMut(&str) -> String,
+    ) -> Vec<Self> {
         // With a blank before it, # is no comment.
         let lines = lines.iter().filter(|line| !line.starts_with('#')).map(|line| line.trim());
-        let rule = |line: &str| {
+        let mut rule = |line: &str| {
             let mut fields = fields(line).into_iter();
             let (daemons, clients) = (fields.next()?, fields.next()?);
             if !is_for_sshd(daemons) {
                 return None;
             }
-            let clients = clients.trim().to_owned();
+            let clients = all(clients.trim());
             let mut condition = String::new();
             if daemons.contains('@') {
                 condition = format!(", if they connect to the address in {}", daemons.trim());
@@ -242,6 +252,33 @@ impl HostsRule {
     }
 }
 
+/// The clients, where those in a file are in the place of its name (`/etc/ssh/clients`). `empty`: the files without one, or that do
+/// not exist.
+fn with_files(root: &Path, clients: &str, empty: &mut Vec<String>) -> String {
+    if !words(clients).any(|word| word.starts_with('/')) {
+        return clients.to_owned();
+    }
+    let mut list = String::new();
+    for word in words(clients) {
+        let read = || files::read_text(&files::below(root, Path::new(word)), limits::SYSTEM_FILE);
+        let text = match word.starts_with('/').then(read) {
+            Some(Ok(text)) => text,
+            Some(Err(error)) if error.kind() == ErrorKind::NotFound => String::new(),
+            _ => word.to_owned(),
+        };
+        if text.trim().is_empty() {
+            empty.push(word.to_owned());
+        }
+        for found in text.split_whitespace() {
+            list = format!("{list} {found}");
+        }
+    }
+    // Nobody is excepted.
+    let end = if list.to_ascii_lowercase().ends_with(" except") { list.rfind(' ') } else { None };
+    list.truncate(end.unwrap_or(list.len()));
+    list.trim().to_owned()
+}
+
 fn words(list: &str) -> impl Iterator<Item = &str> {
     list.split([',', ' ', '\t', '\r']).filter(|word| !word.is_empty())
 }
@@ -281,7 +318,7 @@ mod tests {
     use super::{BadLine, HostsRule, whole_lines};
 
     fn read(text: &str, file: &'static str, refuses: bool) -> Vec<HostsRule> {
-        HostsRule::read(&whole_lines(text.as_bytes(), || false).0, file, refuses)
+        HostsRule::read(&whole_lines(text.as_bytes(), || false).0, file, refuses, &mut str::to_owned)
     }
 
     #[test]

@@ -262,6 +262,16 @@ impl ConfiguredRun<'_> {
         if ran.error_text().starts_with("env: 'env': ") {
             return Some(Answer::skip(format!("not tried: {} cannot run env", self.user.name)));
         }
+        // That runs nothing where sshd runs eic-keys.
+        if ran.error_text().starts_with("nsenter: failed to execute ") {
+            let note =
+                format!("as {}, {} cannot be run in sshd's mount namespace", self.user.name, self.shown);
+            let fix = Fix::advice(format!(
+                "see {}: a setting of sshd's unit keeps its processes from executing programs",
+                CheckId::ConfinementUnit
+            ));
+            return Some(Answer::fail(note, fix));
+        }
         let (how, fix) = match (ran.status.code().map(u8::try_from), ran.status.signal()) {
             (Some(Ok(0)), _) if self.key.is_some_and(|key| !prints(ran, key)) => (
                 "does not print the key that is pushed: sshd does not get it".to_owned(),

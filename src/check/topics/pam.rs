@@ -191,7 +191,11 @@ fn user(login: &Login<'_>, stacks: &Stacks) -> Answer<()> {
         return fault.fail();
     }
     let limits = modules_of(&stacks.session.rules).find(|module| module.name() == "pam_limits.so");
-    let low = limits.and_then(|module| pam_limits::too_low(root, account, &module.arguments));
+    let low = limits.and_then(|module| {
+        // Debian's can change the root directory.
+        let knows_chroot = login.libraries.has(root, module, b"chroot").unwrap_or(false);
+        pam_limits::too_low(root, account, &module.arguments, knows_chroot)
+    });
     if let Some(low) = low.as_ref().filter(|low| low.is_certain) {
         return Answer::fail(low.note(&account.name), low.fix());
     }

@@ -1,5 +1,7 @@
 //! Limits of `pam_limits` with which no session can start (limits.conf(5)).
 
+use std::fs;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use super::pam_modules::files_of;
@@ -37,6 +39,8 @@ pub(crate) struct LowLimit {
     /// Its type, item and value.
     limit: String,
     means: String,
+    /// What to do with it.
+    change: &'static str,
     pub(crate) is_certain: bool,
 }
 
@@ -48,7 +52,7 @@ impl LowLimit {
     }
 
     pub(crate) fn fix(&self) -> Fix {
-        Fix::advice(format!("raise {} in {}, or remove that line", self.limit, self.place))
+        Fix::advice(format!("{} {} in {}, or remove that line", self.change, self.limit, self.place))
     }
 }
 
@@ -67,8 +71,13 @@ enum Domain {
     User,
 }
 
-/// A limit of this user with which no session can start.
-pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Option<LowLimit> {
+/// A limit of this user with which no session can start. `knows_chroot`: the module has the item `chroot`, too.
+pub(crate) fn too_low(
+    root: &Path,
+    user: &Account,
+    arguments: &[String],
+    knows_chroot: bool,
+) -> Option<LowLimit> {
     // Root is exempt from what is for everybody, and needs fewer.
     if user.uid == 0 {
         return None;
@@ -100,6 +109,17 @@ pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Opti
             }
         }
     }
+    let mut roots = lines.iter().filter(|line| knows_chroot && line.item == "chroot").peekable();
+    let first = roots.peek().copied();
+    if let Some(line) = first.filter(|_| roots.all(|line| is_lost(root, &line.value))) {
+        return Some(LowLimit {
+            place: line.place.clone(),
+            limit: format!("{} chroot {}", line.kind, line.value),
+            means: "that directory does not exist".to_owned(),
+            change: "correct",
+            is_certain: true,
+        });
+    }
     let low = |item: &str, most: u64, means: &dyn Fn() -> String, is_certain: bool| {
         let of = |kinds: &[&str]| {
             let fits = |limit: &&Limit| limit.item == item && kinds.contains(&limit.kind.as_str());
@@ -117,6 +137,7 @@ pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Opti
                 place: limit.place.clone(),
                 limit: format!("{} {item} {value}", limit.kind),
                 means: means(),
+                change: "raise",
                 is_certain,
             })
         })
@@ -133,6 +154,14 @@ pub(crate) fn too_low(root: &Path, user: &Account, arguments: &[String]) -> Opti
     let running = threads_of(root, user.uid);
     let means = || format!("{} runs {running} processes and threads already", user.name);
     low("nproc", running.saturating_add(1), &means, true).or(found)
+}
+
+/// Whether a path leads nowhere.
+fn is_lost(root: &Path, path: &str) -> bool {
+    let found = fs::metadata(files::below(root, Path::new(path)));
+    path.starts_with('/')
+        && !path.contains('%')
+        && found.is_err_and(|error| error.kind() == ErrorKind::NotFound)
 }
 
 /// A line of a file.
@@ -216,7 +245,7 @@ mod tests {
             home: "/".into(),
             shell: "/bin/sh".into(),
         };
-        let found = too_low(&root, &alice, &[]);
+        let found = too_low(&root, &alice, &[], true);
         let found =
             found.map(|low| if low.is_certain { low.limit } else { format!("perhaps {}", low.limit) });
         fs::remove_dir_all(root).unwrap();
@@ -287,6 +316,11 @@ mod tests {
             ("alice soft data 65536\n", None),
             ("alice - stack 1\n", Some("- stack 1")),
             ("alice - stack 8192\n", None),
+            ("alice - chroot /srv/none\n", Some("- chroot /srv/none")),
+            ("alice - chroot /etc\n", None),
+            ("alice - chroot /srv/none\n* - chroot /etc\n", None),
+            ("bob - chroot /srv/none\n", None),
+            ("alice - chroot srv/%u\n", None),
             // A short login ends before the kernel looks.
             ("alice - cpu 0\n", None),
         ] {

@@ -137,14 +137,18 @@ impl Libraries {
             ModuleType::Account => b"pam_sm_acct_mgmt",
             ModuleType::Session => b"pam_sm_open_session",
         };
-        let bytes = files::read(&self.file(root, &module.path)?, limits::SYSTEM_FILE).ok()?;
         // Each module has at least one of them.
-        let has = |name: &[u8]| bytes.windows(name.len()).any(|part| part == name);
-        (has(b"pam_sm_") && !has(function)).then(|| {
+        (self.has(root, module, b"pam_sm_")? && !self.has(root, module, function)?).then(|| {
             let reason = format!("the module {} has nothing for {} lines", module.path, module_type.name());
             Failure::new(NOT_LOADED, reason)
                 .with_fix("correct the type of that line (see the module's manual page), or remove it")
         })
+    }
+
+    /// Whether the file of a module contains this text.
+    pub(crate) fn has(&self, root: &Path, module: &Module, text: &[u8]) -> Option<bool> {
+        let bytes = files::read(&self.file(root, &module.path)?, limits::SYSTEM_FILE).ok()?;
+        Some(bytes.windows(text.len()).any(|part| part == text))
     }
 
     /// Why a module cannot be loaded.
@@ -296,6 +300,7 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
         ("pam_succeed_if.so", _) => succeed_if(login, &arguments),
         ("pam_shells.so", ModuleType::Account) => shells(login, module),
         ("pam_localuser.so", _) => localuser(root, user, &arguments),
+        ("pam_ldap.so", ModuleType::Account) => ldap(root, user, &arguments),
         ("pam_usertype.so", _) => usertype(root, user, &arguments),
         ("pam_time.so", ModuleType::Account) => {
             let path = value(&arguments, "conffile").unwrap_or("/etc/security/time.conf");
@@ -509,6 +514,17 @@ fn shells(login: &Login<'_>, module: &Module) -> Option<Failure> {
     }
     let fix = format!("add {shell} to {FILE}, or set another one: usermod --shell");
     Some(refused(&format!("{FILE} does not list the login shell {shell}")).with_fix(fix))
+}
+
+/// `pam_ldap` of nslcd, which answers it on a socket. One of that name without nslcd asks the directory itself.
+fn ldap(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
+    let least = value(arguments, "minimum_uid").map_or(Some(0), |text| text.parse::<u32>().ok())?;
+    let is_asked = user.uid >= least && !arguments.contains(&"ignore_authinfo_unavail");
+    let stopped = root.join("usr/sbin/nslcd").is_file() && !root.join("run/nslcd/socket").exists();
+    (is_asked && stopped).then(|| {
+        Failure::new(&["authinfo_unavail"], "pam_ldap asks nslcd, which does not run".to_owned())
+            .with_fix("start nslcd (systemctl status nslcd says why it does not run), or remove the line")
+    })
 }
 
 /// `pam_localuser`: the user is in /etc/passwd.

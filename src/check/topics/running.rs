@@ -277,7 +277,20 @@ fn runs(service: &SshdService<'_>, unit: &'static str, process: u32, files: &[Pa
             return Answer::warn(note, end.then(start), running);
         }
     }
-    Answer::ok(format!("sshd runs, process {process}"), running)
+    let note = format!("sshd runs, process {process}");
+    if service.has_systemd() && needs_reload(unit) {
+        let note =
+            format!("{note}; systemd has not read the files of its unit {unit} since they were changed");
+        let fix = Fix::command("systemctl daemon-reload", []);
+        return Answer::ok_with_fix(note, fix, running);
+    }
+    Answer::ok(note, running)
+}
+
+/// Whether files of a unit were changed after systemd read them.
+fn needs_reload(unit: &str) -> bool {
+    let shown = stdout_of("systemctl", &["show", "--property=NeedDaemonReload", "--value", unit]);
+    shown.is_ok_and(|shown| shown.trim() == "yes")
 }
 
 /// Whether the last start of a unit failed.

@@ -335,23 +335,27 @@ fn without_cause(
 /// The result if sshd accepts its configuration.
 fn usable(tree: &ConfigTree, settings: Settings) -> Answer<Settings> {
     // sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
-    let programs = ["sshdsessionpath", "sshdauthpath"].map(|keyword| settings.one(keyword));
-    for program in programs.into_iter().filter(|program| program.starts_with('/')) {
+    for keyword in ["SshdSessionPath", "SshdAuthPath"] {
+        let name = keyword.to_ascii_lowercase();
+        let program = settings.one(&name);
+        if !program.starts_with('/') {
+            continue;
+        }
         let file = tree.locate(Path::new(program));
         let closes = |what: &str, fix| {
-            Answer::fail(
-                format!("sshd closes each connection: its program {program} {what}"),
-                Fix::advice(fix),
-            )
+            Answer::fail(format!("sshd closes each connection: its program {program} {what}"), fix)
         };
         if !is_program_at(&file) {
-            return closes(
-                "is missing, or not executable",
-                "install openssh-server again: apt-get install --reinstall openssh-server, or dnf reinstall openssh-server",
-            );
+            let fix = match settings.place(&name) {
+                Some(_) => settings.fix(&name, &format!("remove {keyword}, or install that program")),
+                None => Fix::advice(
+                    "install openssh-server again: apt-get install --reinstall openssh-server, or dnf reinstall openssh-server",
+                ),
+            };
+            return closes("is missing, or not executable", fix);
         }
         if let Some(why) = shell::not_loadable(&tree.locate(Path::new("/")), &file, &[]) {
-            return closes(&format!("cannot be loaded: {}", why.reason), REINSTALL);
+            return closes(&format!("cannot be loaded: {}", why.reason), Fix::advice(REINSTALL));
         }
     }
     match open_to_all(tree, &settings) {

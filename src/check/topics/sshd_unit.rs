@@ -11,7 +11,9 @@ use crate::check::fix::{CommandWord, Fix};
 use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use crate::check::pam_config::{self, ModuleType};
 use crate::check::runner::Answer;
-use crate::check::running_sshd::{SshdState, remove_setting, shown_name, unit as unit_name, with_service};
+use crate::check::running_sshd::{
+    SshdState, remove_setting, restart_words, shown_name, unit as unit_name, with_service,
+};
 use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::host;
@@ -111,7 +113,7 @@ pub(super) fn shown(root: &Path, running: SshdState) -> Option<io::Result<String
     has_systemd(&ConfigTree::new(root)).then(|| {
         let properties = "--property=Id,IPAddressDeny,IPAddressAllow,PrivateNetwork,RestrictAddressFamilies,SystemCallFilter,SystemCallErrorNumber,\
                           InaccessiblePaths,TemporaryFileSystem,CapabilityBoundingSet,LimitNOFILESoft,\
-                          LimitNPROCSoft,LimitSTACKSoft";
+                          LimitNPROCSoft,LimitSTACKSoft,LimitASSoft,LimitDATASoft";
         match running.waiting {
             Some(unit) => stdout_of("systemctl", &["show", properties, &shown_name(unit)]),
             None => stdout_of("systemctl", &["show", properties, SERVICES[0], SERVICES[1]]),
@@ -126,7 +128,8 @@ impl ConfinedSshd<'_> {
         limits
             .too_low()
             .or_else(|| hidden_file(self, shell))
-            .or_else(|| limits.small_stack())
+            .or_else(|| not_executable(self, shell))
+            .or_else(|| limits.little_memory())
             .or_else(|| read_only_proc(self))
             .or_else(|| too_few_capabilities(self))
     }
@@ -159,11 +162,17 @@ impl<'a> ResourceLimits<'a> {
 
     /// The fix for a limit that is too low.
     fn fix(&self, setting: &str) -> Fix {
-        let starts = self.sshd.running.process.map_or_else(String::new, |process| {
-            format!(", or the limit of what starts sshd (DefaultLimit...= in /etc/systemd/system.conf and its drop-ins; prlimit(1) shows the limits of process {process})")
-        });
-        let fix = format!("remove {setting}= from sshd's unit and its drop-ins{starts}; then restart sshd");
-        self.sshd.fix(setting, &fix)
+        let tree = ConfigTree::new(self.sshd.root);
+        let unit = self.sshd.running.waiting.unwrap_or_else(|| with_service(&tree, unit_name));
+        let mut fix = remove_setting(&tree, unit, setting, "");
+        if let Some(process) = self.sshd.running.process {
+            let restart = restart_words(&tree);
+            fix = format!(
+                "{fix}; {restart}; or raise the limit of what starts sshd (DefaultLimit...= in /etc/systemd/system.conf and its drop-ins; \
+                 prlimit(1) shows the limits of process {process})"
+            );
+        }
+        Fix::advice(fix)
     }
 
     fn too_low(&self) -> Option<Answer<()>> {
@@ -181,15 +190,13 @@ impl<'a> ResourceLimits<'a> {
         })
     }
 
-    fn small_stack(&self) -> Option<Answer<()>> {
-        let stack = self.limit("Max stack size", "LimitSTACK").filter(|stack| *stack < LEAST_STACK)?;
-        Some(Answer::warn(
-            format!(
-                "sshd is limited to {stack} bytes of stack: a session on a terminal can end as soon as it begins"
-            ),
-            self.fix("LimitSTACK"),
-            (),
-        ))
+    fn little_memory(&self) -> Option<Answer<()>> {
+        MEMORY.into_iter().find_map(|(name, setting, least, means)| {
+            let bytes = self.limit(name, setting).filter(|bytes| *bytes < least)?;
+            let what = name.trim_start_matches("Max ").trim_end_matches(" size");
+            let note = format!("sshd is limited to {bytes} bytes of {what}: {means}");
+            Some(Answer::warn(note, self.fix(setting), ()))
+        })
     }
 }
 
@@ -216,6 +223,26 @@ fn hidden_file(sshd: &ConfinedSshd<'_>, shell: Option<&str>) -> Option<Answer<()
             )
         }
     })
+}
+
+/// The result if a program that a login needs cannot be executed in sshd's mount namespace.
+fn not_executable(sshd: &ConfinedSshd<'_>, shell: Option<&str>) -> Option<Answer<()>> {
+    sshd.running.process?;
+    let is_refused = |path: &&str| {
+        let here = files::below(sshd.root, Path::new(path));
+        sshd.locate(path).is_some_and(|there| files::is_not_executable(&there))
+            && !files::is_not_executable(&here)
+    };
+    let path = [Some(INSTALLED_PROGRAM), shell].into_iter().flatten().find(is_refused)?;
+    let tree = ConfigTree::new(sshd.root);
+    let unit = with_service(&tree, unit_name);
+    let fix = remove_setting(&tree, unit, "NoExecPaths", "");
+    Some(Answer::fail(
+        format!(
+            "sshd cannot execute {path}: its unit forbids it (NoExecPaths=), and no login works without it"
+        ),
+        Fix::advice(format!("{fix}; {}", restart_words(&tree))),
+    ))
 }
 
 /// The result if PAM cannot write what it has to in `/proc`.
@@ -304,8 +331,17 @@ fn has_pam_limits(root: &Path) -> bool {
 const NEEDED: [(&str, &str, u64); 2] =
     [("Max open files", "LimitNOFILE", 13), ("Max processes", "LimitNPROC", 4)];
 
-/// What the kernel allows for the arguments of a program with any limit (execve(2)).
-const LEAST_STACK: u64 = 128 * 1024;
+/// Limits on memory with which a login may fail, their settings, what a login needs, and what happens with less. What the kernel allows
+/// for the arguments of a program does not depend on the stack (execve(2)). The program of a connection with its libraries has 15 MiB of
+/// addresses and 1.3 MiB of data (OpenSSH 9.2 on Debian), or more.
+const MEMORY: [(&str, &str, u64, &str); 3] = [
+    ("Max stack size", "LimitSTACK", 128 << 10, "a session on a terminal can end as soon as it begins"),
+    ("Max address space", "LimitAS", (20 << 20) + 1, NO_MEMORY),
+    ("Max data size", "LimitDATA", (1 << 20) + 1, NO_MEMORY),
+];
+
+const NO_MEMORY: &str =
+    "as a rule, its program for a connection does not fit into that, so that each connection is closed";
 
 impl ConfinedSshd<'_> {
     /// The settings of its unit that block the metadata service, or a system call or file that eic-keys needs.

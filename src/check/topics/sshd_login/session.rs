@@ -183,6 +183,11 @@ fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&
         return (chroot.is_none() && !is_installed(words, account, root))
             .then(|| format!("ForceCommand runs {words}, which is not a program{ONE_WORD}"));
     }
+    if let Some(program) = behind_launcher(command) {
+        let file = shell::inside(&below(root, chroot.unwrap_or(Path::new("/"))), Path::new(program));
+        return (!is_program_at(&file))
+            .then(|| format!("ForceCommand runs {}, which is not a program", file.display()));
+    }
     let whole = whole.filter(|command| command.starts_with('/'));
     let program = whole.or_else(|| command.split_whitespace().next())?;
     let in_home = ["~/", "$HOME/"].iter().find_map(|start| program.strip_prefix(start));
@@ -208,6 +213,25 @@ fn wrong_program(command: &str, account: &Account, root: &Path, chroot: Option<&
         Some(_) => shell::does_not_start_below(account, &directory, Path::new(&path)),
     }?;
     Some(format!("{} cannot run {}, as ForceCommand says: {reason}", account.name, file.display()))
+}
+
+/// The path of a program that a program such as env(1) runs, if the command has no special characters.
+fn behind_launcher(command: &str) -> Option<&str> {
+    const LAUNCHERS: &str = "env ionice nice nohup setsid stdbuf sudo timeout";
+    let is_plain = |byte: u8| byte.is_ascii_alphanumeric() || b" /-_.+=:,@%".contains(&byte);
+    let words: Vec<_> = command.split_whitespace().collect();
+    let launcher = words.first()?.rsplit('/').next()?;
+    if !command.bytes().all(is_plain) || !LAUNCHERS.split(' ').any(|name| name == launcher) {
+        return None;
+    }
+    // Options, their numbers, and variables.
+    let is_before = |word: &&&str| {
+        word.starts_with('-') || word.contains('=') || word.starts_with(|first: char| first.is_ascii_digit())
+    };
+    let before = words.iter().skip(1).take_while(is_before).count();
+    let program = words.get(before.saturating_add(1)).filter(|word| word.starts_with('/'))?;
+    // The path can be the value of an option.
+    words.get(before).filter(|word| !word.starts_with('-')).map(|_| *program)
 }
 
 /// What is wrong with several words in quotes.
