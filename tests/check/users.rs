@@ -12,7 +12,17 @@ fn no_such_user() {
     world(|world| {
         let report = world.check_with(&["nobody-here"]);
         report.assert_exactly(&[("user.account", "fail"), ("keys.pushed", "skip")]);
-        assert_eq!(report.of("user.account")["fix"], "useradd --create-home --shell /bin/bash nobody-here");
+        // Most often, the name is a mistake of the one who pushes the key.
+        world.instance.write(
+            "/etc/passwd",
+            "root:x:0:0::/root:/bin/sh\nsync:x:4:65534::/bin:/bin/sync\nalice:x:47101:47101::/run/home/alice:/bin/sh\n\
+             nobody:x:65534:65534::/:/bin/sh\nbot:x:1001:1001::/:/usr/sbin/nologin\n",
+        );
+        let report = world.check_with(&["nobody-here"]);
+        let fix = "log in, and push the key, as a user that exists (alice), or create nobody-here: useradd --create-home --shell \
+                   /bin/bash nobody-here";
+        assert_eq!(report.of("user.account")["fix"], fix);
+        assert_eq!(report.of("user.account")["fix_kind"], "advice");
         // As a person types or copies it.
         for name in ["Alice", "alice."] {
             let report = world.check_with(&[name]);

@@ -192,7 +192,29 @@ fn create(root: &Path, name: &str) -> Fix {
         words.extend([Literal("--gid"), Value(name)]);
     }
     words.push(Value(name));
-    Fix::command("useradd --create-home --shell /bin/bash", words)
+    let command = Fix::command("useradd --create-home --shell /bin/bash", words);
+    // What is left of a user shows that the name is right.
+    let others = if owner.is_some() || has_group { Vec::new() } else { people(&passwd) };
+    if others.is_empty() {
+        return command;
+    }
+    Fix::advice(format!(
+        "log in, and push the key, as a user that exists ({}), or create {name}: {}",
+        others.join(", "),
+        command.text()
+    ))
+}
+
+/// Some of the users in passwd(5) who are people, and have a shell.
+fn people(passwd: &str) -> Vec<&str> {
+    const SHOWN: usize = 4;
+    let is_person = |line: &&str| {
+        let fields: Vec<_> = line.split(':').collect();
+        let [_, _, uid, _, _, _, shell] = fields.as_slice() else { return false };
+        uid.parse().is_ok_and(|uid: u32| (1000..=60_000).contains(&uid)) && shell.ends_with("sh")
+    };
+    let lines = passwd.lines().filter(is_person).take(SHOWN);
+    lines.filter_map(|line| line.split(':').next()).collect()
 }
 
 /// Checks expiry, shell, home directory and nologin.
