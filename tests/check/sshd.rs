@@ -470,6 +470,42 @@ fn a_main_file_that_is_gone() {
     });
 }
 
+/// sshd accepts a main file that lost its content, and runs with its defaults.
+#[test]
+fn a_main_file_without_lines() {
+    let original = "/usr/share/openssh/sshd_config";
+    for (text, says) in [("\0".repeat(3000), "has zero bytes only"), ("\n".to_owned(), "is empty")] {
+        world(|world| {
+            world.instance.write(original, config().text());
+            world.check().assert_healthy();
+            crate::world::stop_sshd();
+            world.instance.write(CONFIG, &text);
+            let report = world.check();
+            assert_eq!(report.status("sshd.config"), "fail", "{}", report.of("sshd.config"));
+            assert!(report.note("sshd.config").contains(says), "{}", report.note("sshd.config"));
+            assert_eq!(report.status("user.expiry"), "skip");
+            world.apply(&report, "sshd.config");
+            assert_eq!(world.check().status("sshd.config"), "ok");
+        });
+    }
+    // The running sshd has read another file.
+    world(|world| {
+        std::thread::sleep(Duration::from_secs(2));
+        world.instance.write(CONFIG, "");
+        assert_eq!(world.sshd.ssh(USER, &world.key, "true").status, Some(0));
+        let report = world.check();
+        assert_eq!(report.status("sshd.config"), "warn", "{}", report.of("sshd.config"));
+        assert_eq!(report.outcome.status, Some(0));
+    });
+    // It has comments only, as an administrator can leave it, or other settings.
+    for text in ["# nothing\n", "Port 22\n#\0\n"] {
+        world(|world| {
+            world.restart(text);
+            assert_eq!(world.check().status("sshd.config"), "ok");
+        });
+    }
+}
+
 /// The line that includes our drop-in is gone, and sshd has not read that.
 #[test]
 fn a_drop_in_that_is_no_longer_included() {

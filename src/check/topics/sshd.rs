@@ -334,6 +334,10 @@ fn without_cause(
 
 /// The result if sshd accepts its configuration.
 fn usable(tree: &ConfigTree, settings: Settings) -> Answer<Settings> {
+    if let Some(fault) = lost_main_file(tree, &settings) {
+        let changed = settings.source.changed_files.iter().find(|file| **file == settings.source.main);
+        return fault.fail().warn_if_changed_without_value(changed.map(PathBuf::as_path));
+    }
     // sshd-session since OpenSSH 9.8, sshd-auth since 10.0.
     for keyword in ["SshdSessionPath", "SshdAuthPath"] {
         let name = keyword.to_ascii_lowercase();
@@ -366,6 +370,23 @@ fn usable(tree: &ConfigTree, settings: Settings) -> Answer<Settings> {
             settings,
         ),
     }
+}
+
+/// The main file, if it has lost all its lines. sshd takes zero bytes for an empty line.
+fn lost_main_file(tree: &ConfigTree, settings: &Settings) -> Option<Fault> {
+    let main = &settings.source.main;
+    if settings.dump.command.is_some() || main != Path::new(ADMIN_CONFIG) {
+        return None;
+    }
+    let bytes = tree.read(main).ok()?;
+    let is_blank = bytes.iter().all(|byte| *byte == 0 || byte.is_ascii_whitespace());
+    let what = if bytes.contains(&0) { "has zero bytes only, as after a crash" } else { "is empty" };
+    is_blank.then(|| {
+        Fault::new(
+            format!("{} {what}: sshd takes its defaults for all settings", main.display()),
+            main_file(tree),
+        )
+    })
 }
 
 /// A file of the configuration, or its directory, to which every user can write.
