@@ -2,6 +2,7 @@
 use crate::world::{USER, World, config, world};
 use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt;
+use std::os::unix::net::UnixListener;
 use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -853,6 +854,28 @@ fn a_module_that_asks_sssd() {
             world,
             "account sufficient pam_permit.so\naccount [default=bad success=ok user_unknown=ignore] pam_sss.so\n",
         );
+    });
+}
+
+/// sssd runs, but does not serve PAM: nobody listens on a socket that is left.
+#[test]
+fn a_module_that_sssd_does_not_answer() {
+    const SOCKET: &str = "/var/lib/sss/pipes/pam";
+    let listen = |world: &World<'_>| {
+        install(world, "pam_sss.so");
+        pam(world, "account required pam_sss.so\n");
+        world.sh("mount -t tmpfs tmpfs /var/lib; mkdir -p /var/lib/sss/pipes");
+        UnixListener::bind(SOCKET).unwrap()
+    };
+    refuses(
+        |world| drop(listen(world)),
+        "sshd.pam",
+        "pam_sss asks sssd, which does not answer it: nothing listens on /var/lib/sss/pipes/pam",
+        "add pam to services",
+    );
+    world(|world| {
+        let _listener = listen(world);
+        world.check().assert_healthy();
     });
 }
 

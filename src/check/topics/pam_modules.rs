@@ -267,14 +267,23 @@ pub(crate) fn broken(root: &Path, module: &Module, libraries: &Libraries) -> Opt
             Some(Failure { fix: Some(fix), ..Failure::new(&["system_err"], reason) })
         }
         "pam_wheel.so" => wheel(&arguments),
-        "pam_sss.so" if !root.join(sssd::SOCKET).exists() => {
+        "pam_sss.so" if !sssd::answers(root) => {
             let ignored = ["ignore_authinfo_unavail", "ignore_unknown_user"];
             if module.arguments.iter().any(|word| ignored.contains(&word.as_str())) {
                 return None;
             }
-            let reason = "pam_sss asks sssd, which does not run".to_owned();
-            let fix = "start sssd (systemctl status sssd says why it does not run), or remove the line";
-            Some(Failure::new(&["authinfo_unavail", "system_err"], reason).with_fix(fix))
+            let (reason, fix) = if root.join(sssd::SOCKET).exists() {
+                (
+                    "pam_sss asks sssd, which does not answer it: nothing listens on /var/lib/sss/pipes/pam",
+                    "start sssd; if it runs, add pam to services in /etc/sssd/sssd.conf, or start sssd-pam.socket",
+                )
+            } else {
+                (
+                    "pam_sss asks sssd, which does not run",
+                    "start sssd (systemctl status sssd says why it does not run), or remove the line",
+                )
+            };
+            Some(Failure::new(&["authinfo_unavail", "system_err"], reason.to_owned()).with_fix(fix))
         }
         _ => None,
     }

@@ -1,8 +1,12 @@
 //! Whether SSSD refuses a user by its own rules, for `pam_sss`: `access_provider` in sssd.conf(5), and sssd-simple(5).
 
 use std::fs;
-use std::os::unix::fs::MetadataExt;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Path, PathBuf};
+
+use rustix::io::Errno;
+use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
 use crate::account::{Account, has_entry};
 use crate::check::fault::Fault;
@@ -13,6 +17,25 @@ use crate::limits;
 
 /// The socket on which sssd answers `pam_sss`.
 pub(super) const SOCKET: &str = "var/lib/sss/pipes/pam";
+
+/// Whether sssd may answer `pam_sss`. Older versions have another socket for root.
+pub(super) fn answers(root: &Path) -> bool {
+    let is_dead = |path: &str| match fs::metadata(root.join(path)) {
+        Ok(metadata) if metadata.file_type().is_socket() => is_refused(&root.join(path)) == Some(true),
+        Ok(_) => false,
+        Err(error) => error.kind() == ErrorKind::NotFound,
+    };
+    root.join(SOCKET).exists() && ![SOCKET, "var/lib/sss/pipes/private/pam"].into_iter().all(is_dead)
+}
+
+/// Whether the kernel refuses a connection to a socket.
+fn is_refused(path: &Path) -> Option<bool> {
+    // A full queue is no reason to wait.
+    let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+    let socket = socket_with(AddressFamily::UNIX, SocketType::STREAM, flags, None).ok()?;
+    let address = SocketAddrUnix::new(path).ok()?;
+    Some(connect(&socket, &address) == Err(Errno::CONNREFUSED))
+}
 
 /// Its files: the main one, and those of a directory.
 pub(super) const FILES: [&str; 2] = ["/etc/sssd/sssd.conf", "/etc/sssd/conf.d"];
