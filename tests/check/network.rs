@@ -30,6 +30,56 @@ fn a_firewall_that_no_program_shows() {
     }
 }
 
+/// firewalld, without nft, but with firewall-cmd, which says this of the zone of all interfaces.
+fn firewalld(world: &World<'_>, of_zone: &str, policies: &str) {
+    world.sh("ip link add client0 type veth peer name client1; ip addr add 10.77.0.1/24 dev client0; \
+             ip link set client0 up; ip link set client1 up; ip route add default dev client0");
+    world.instance.remove("/usr/sbin/nft");
+    prints(world, "/usr/sbin/iptables-save", "");
+    let systemctl = "#!/bin/sh\n[ \"$*\" != 'is-active firewalld.service' ] || echo active\n";
+    world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+    let script = format!(
+        "#!/bin/sh\ncase \"$*\" in\n--get-default-zone) echo public;;\n--get-active-zones) echo 'libvirt\n  interfaces: virbr0';;\n\
+         --get-active-policies) echo '{policies}';;\n--direct*) ;;\n--info-service=ssh) echo 'ssh\n  ports: 22/tcp\n  protocols: ';;\n\
+         --info-service=*) echo 'x\n  ports: 9090/tcp';;\n\
+         '--zone=public --list-all') echo 'public\n  {of_zone}';;\n*) exit 2;;\nesac\n"
+    );
+    world.instance.install("/usr/bin/firewall-cmd", script.as_bytes());
+}
+
+#[test]
+fn what_firewalld_says() {
+    const OWN: &str = "allow-host-ipv6\n  ingress-zones: ANY\n  egress-zones: HOST";
+    const RICH: &str =
+        "target: default\n  services: cockpit\n  ports: \n  rich rules: \n\trule family=\"ipv4\"";
+    let zone = |target: &str, services: &str, ports: &str| {
+        format!("target: {target}\n  services: {services}\n  ports: {ports}\n  protocols: \n  rich rules: ")
+    };
+    for (of_zone, policies, is_refused) in [
+        (zone("default", "cockpit dhcpv6-client", ""), OWN, true),
+        (zone("DROP", "", "8000-8100/tcp 22/udp"), OWN, true),
+        (format!("{RICH} source address=\"192.0.2.0/24\" service name=\"ssh\" accept"), OWN, true),
+        (format!("{RICH} service name=\"ssh\" log accept"), OWN, false),
+        (zone("default", "cockpit ssh", ""), OWN, false),
+        (zone("default", "", "20-30/tcp"), OWN, false),
+        (zone("ACCEPT", "", ""), OWN, false),
+        (zone("default", "", ""), "mine\n  egress-zones: HOST", false),
+    ] {
+        world(|world| {
+            firewalld(world, &of_zone, policies);
+            let report = world.check();
+            let expected = if is_refused { "warn" } else { "skip" };
+            assert_eq!(report.status("network.firewall"), expected, "{of_zone}");
+            if is_refused {
+                let note = report.note("network.firewall");
+                assert!(note.starts_with("firewalld refuses connections to port 22 on client0: "), "{note}");
+                let fix = report.of("network.firewall")["fix"].as_str().unwrap();
+                assert!(fix.contains("firewall-cmd --permanent --zone=public --add-port=22/tcp, "), "{fix}");
+            }
+        });
+    }
+}
+
 #[test]
 fn a_firewall() {
     let fail = &[("network.firewall", "fail")];

@@ -4,6 +4,7 @@ use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::Path;
 
+use super::firewalld;
 use crate::account::is_root;
 use crate::check::fix::Fix;
 use crate::check::interfaces;
@@ -219,6 +220,10 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
     let some = partial_drops(&any).into_iter().map(|rule| rule.line).take(limits::CHECK_DETAILS);
     match rules.unknown {
         Some(reason) => {
+            let by_firewalld = || firewalld::refusal(root, port, &interfaces);
+            if let Some(fault) = rules.lacks_nft.then(by_firewalld).flatten() {
+                return fault.warn(());
+            }
             let note = format!("not all rules of the firewall are known: {reason}");
             let fix = "install the package nftables, and check again; if firewalld runs, firewall-cmd --list-all-zones shows what it accepts";
             if rules.lacks_nft { Answer::skip_with_fix(note, Fix::advice(fix)) } else { Answer::skip(note) }

@@ -14,6 +14,7 @@ pub(crate) mod command_user;
 pub(crate) mod confinement;
 mod fail2ban;
 mod firewall;
+mod firewalld;
 mod hosts_access;
 pub(crate) mod install;
 pub(crate) mod instance;
