@@ -823,6 +823,11 @@ fn a_login_manager_that_hangs() {
 
 /// Installs a module: what counts here is its name.
 fn install(world: &World<'_>, name: &str) {
+    install_with(world, name, b"");
+}
+
+/// A module that refuses, with a text at the end of its file.
+fn install_with(world: &World<'_>, name: &str, text: &[u8]) {
     let place =
         ["/usr/lib/x86_64-linux-gnu/security", "/usr/lib/aarch64-linux-gnu/security", "/usr/lib64/security"];
     let place = place.into_iter().find(|place| Path::new(place).join("pam_permit.so").exists()).unwrap();
@@ -830,7 +835,8 @@ fn install(world: &World<'_>, name: &str) {
     if Path::new(&path).exists() {
         return;
     }
-    world.instance.install(&path, &fs::read(format!("{place}/pam_deny.so")).unwrap());
+    let module = fs::read(format!("{place}/pam_deny.so")).unwrap();
+    world.instance.install(&path, &[&module, text].concat());
 }
 
 /// sssd is not installed, or does not run.
@@ -883,8 +889,7 @@ fn a_module_that_sssd_does_not_answer() {
 #[test]
 fn a_module_that_asks_nslcd() {
     let stopped = |world: &World<'_>, line: &str| {
-        install(world, "pam_ldap.so");
-        world.instance.install("/usr/sbin/nslcd", b"#!/bin/sh\n");
+        install_with(world, "pam_ldap.so", b"/var/run/nslcd/socket\0");
         pam(world, line);
     };
     refuses(
@@ -893,6 +898,12 @@ fn a_module_that_asks_nslcd() {
         "pam_ldap asks nslcd, which does not run",
         "start nslcd",
     );
+    // That of libpam-ldap asks the directory itself.
+    world(|world| {
+        install_with(world, "pam_ldap.so", b"/etc/pam_ldap.conf\0");
+        pam(world, "account required pam_ldap.so\n");
+        world.check().assert_healthy();
+    });
     for ignored in [
         "account required pam_permit.so\naccount [success=ok authinfo_unavail=ignore auth_err=ignore acct_expired=ignore perm_denied=ignore default=bad] pam_ldap.so\n",
         "account sufficient pam_permit.so\naccount required pam_ldap.so\n",

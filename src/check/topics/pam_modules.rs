@@ -309,7 +309,7 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
         ("pam_succeed_if.so", _) => succeed_if(login, &arguments),
         ("pam_shells.so", ModuleType::Account) => shells(login, module),
         ("pam_localuser.so", _) => localuser(root, user, &arguments),
-        ("pam_ldap.so", ModuleType::Account) => ldap(root, user, &arguments),
+        ("pam_ldap.so", ModuleType::Account) => ldap(login, module, &arguments),
         ("pam_usertype.so", _) => usertype(root, user, &arguments),
         ("pam_time.so", ModuleType::Account) => {
             let path = value(&arguments, "conffile").unwrap_or("/etc/security/time.conf");
@@ -511,9 +511,7 @@ fn shells(login: &Login<'_>, module: &Module) -> Option<Failure> {
     let refused = |why: &str| Failure::new(DENIED, format!("pam_shells refuses: {why}"));
     if text.split('\n').any(|line| line.trim_end() == shell) {
         // A module with that library removes what follows a name.
-        let file = login.libraries.file(root, &module.path)?;
-        let bytes = files::read(&file, limits::SYSTEM_FILE).ok()?;
-        if bytes.windows(8).any(|part| part == b"libeconf") {
+        if login.libraries.has(root, module, b"libeconf")? {
             return None;
         }
         let why =
@@ -525,12 +523,14 @@ fn shells(login: &Login<'_>, module: &Module) -> Option<Failure> {
     Some(refused(&format!("{FILE} does not list the login shell {shell}")).with_fix(fix))
 }
 
-/// `pam_ldap` of nslcd, which answers it on a socket. One of that name without nslcd asks the directory itself.
-fn ldap(root: &Path, user: &Account, arguments: &[&str]) -> Option<Failure> {
+/// `pam_ldap` of nss-pam-ldapd, which asks nslcd on a socket. Another module of that name asks the directory itself.
+fn ldap(login: &Login<'_>, module: &Module, arguments: &[&str]) -> Option<Failure> {
     let least = value(arguments, "minimum_uid").map_or(Some(0), |text| text.parse::<u32>().ok())?;
-    let is_asked = user.uid >= least && !arguments.contains(&"ignore_authinfo_unavail");
-    let stopped = root.join("usr/sbin/nslcd").is_file() && !root.join("run/nslcd/socket").exists();
-    (is_asked && stopped).then(|| {
+    let is_asked = login.user.uid >= least && !arguments.contains(&"ignore_authinfo_unavail");
+    if !is_asked || login.root.join("run/nslcd/socket").exists() {
+        return None;
+    }
+    login.libraries.has(login.root, module, b"/nslcd/socket")?.then(|| {
         Failure::new(&["authinfo_unavail"], "pam_ldap asks nslcd, which does not run".to_owned())
             .with_fix("start nslcd (systemctl status nslcd says why it does not run), or remove the line")
     })
