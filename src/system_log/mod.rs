@@ -1,7 +1,7 @@
 //! The lines of sshd and eic-keys in the system log.
 //!
 //! The journal is asked for lines by fields that the kernel or journald sets. [`ANYBODY`] can have lines written to the files.
-//! `journal` and `file` read the two; `scan` reads the lines of a large output.
+//! `journal` and `file` read the two; `scan` reads the lines of a large output; `accepted` reads the message about an accepted key.
 
 use std::borrow::Cow;
 
