@@ -12,7 +12,7 @@ use crate::check::loginuid::{READ_ONLY_PROC, has_read_only_proc};
 use crate::check::pam_config::{self, ModuleType};
 use crate::check::runner::Answer;
 use crate::check::running_sshd::{
-    SshdState, remove_setting, restart_words, shown_name, unit as unit_name, with_service,
+    SshdState, remove_setting, restart_fix, shown_name, unit as unit_name, with_service,
 };
 use crate::config_tree::ConfigTree;
 use crate::files;
@@ -166,7 +166,7 @@ impl<'a> ResourceLimits<'a> {
         let unit = self.sshd.running.waiting.unwrap_or_else(|| with_service(&tree, unit_name));
         let mut fix = remove_setting(&tree, unit, setting, "");
         if let Some(process) = self.sshd.running.process {
-            let restart = restart_words(&tree);
+            let restart = restart_fix(&tree);
             fix = format!(
                 "{fix}; {restart}; or raise the limit of what starts sshd (DefaultLimit...= in /etc/systemd/system.conf and its drop-ins; \
                  prlimit(1) shows the limits of process {process})"
@@ -241,7 +241,7 @@ fn not_executable(sshd: &ConfinedSshd<'_>, shell: Option<&str>) -> Option<Answer
         format!(
             "sshd cannot execute {path}: its unit forbids it (NoExecPaths=), and no login works without it"
         ),
-        Fix::advice(format!("{fix}; {}", restart_words(&tree))),
+        Fix::advice(format!("{fix}; {}", restart_fix(&tree))),
     ))
 }
 
