@@ -4,7 +4,7 @@
 //! - The pushed keys: `keys` (`accepted`), `principals`, `signer`.
 //! - sshd: `sshd`, `running` (`next_start`, `sshd_unit`), and the folder `sshd_login`, what its settings say about a login.
 //! - What sshd runs: `install`, `login_command`, `command_user`, `confinement`.
-//! - The user: `user` (`name_service`, `shell`), `pam` (`pam_modules`, `pam_limits`, `pam_time`, `sssd`).
+//! - The user: `user` (`nsswitch`, `shell`), `pam` (`pam_modules`, `pam_limits`, `pam_time`, `sssd`).
 //! - The network: `network` (`firewall`, `fail2ban`, `hosts_access`), `banner`. The log: `recent`.
 
 mod accepted;
