@@ -17,11 +17,11 @@ use crate::ec2::{Domain, InstanceId, UserName};
 use crate::escape::Escaped;
 use crate::host::Host;
 use crate::imds::{Connections, Imds};
+use crate::key_output;
 use crate::keys::{AuthorizedKey, Fingerprint, Refusal, Selected, UnverifiedKey, select};
 use crate::limits::{self, Budget};
 use crate::log_lines::{NOT_EC2, describe, not_pushed, provided, provided_for, refuse};
 use crate::ocsp_requests::check_revocation;
-use crate::output;
 use crate::principal::Principals;
 use crate::run_error::RunError;
 use crate::sandbox::{Allowed, Layer};
@@ -121,7 +121,7 @@ pub(crate) async fn authorize(
     let verification =
         KeyVerification { query, context, imds: &imds, user: &user, instance: &id, in_firmware, store };
     let authorized = boxed(|| verification.run(valid)).await?;
-    output::keys(&authorized, out).map_err(RunError::Output)?;
+    key_output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
         syslog.log(Severity::Info, &provided(key));
         syslog.log(Severity::Info, &provided_for(key, &user, parent));

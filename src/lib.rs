@@ -3,7 +3,7 @@
 //! A run that sshd starts, in the order in which [`run`] and [`authorize`] call the modules:
 //!
 //! ```text
-//! sshd ──argv──▶ cli ─▶ run ─▶ authorize ────────────────────────────────────────▶ output ─▶ sshd
+//! sshd ──argv──▶ cli ─▶ run ─▶ authorize ────────────────────────────────────▶ key_output ─▶ sshd
 //!                         │ chained_command runs side by side, if there is one; its keys come last
 //!                         │ host                 is this an instance? (two files, no network)
 //!                         │ trust/store          open the trust store
@@ -24,7 +24,7 @@
 //!
 //! Each input and output belongs to one module: the arguments to [`arguments`] and [`cli`], the identity of the machine to [`host`], the network to
 //! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`syslog`], the chained command to
-//! [`chained_command`], and the output to sshd to [`output`]. [`limits`] has the limits of a run, [`exit_status`] and [`run_error`] how it
+//! [`chained_command`], and the output to sshd to [`key_output`]. [`limits`] has the limits of a run, [`exit_status`] and [`run_error`] how it
 //! ends, and [`log_lines`] the words that it logs.
 //!
 //! The other commands are for administrators, and one module each:
@@ -65,13 +65,13 @@ mod files;
 mod glob;
 mod host;
 pub mod imds;
+mod key_output;
 pub mod keys;
 pub mod limits;
 mod lists;
 pub mod log_lines;
 pub mod logins;
 mod ocsp_requests;
-mod output;
 mod ownership;
 mod path_walk;
 pub mod principal;

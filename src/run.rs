@@ -8,8 +8,8 @@ use crate::authorize::{Counts, KeyQuery, RunContext, authorize};
 use crate::chained_command::{ChainedCommand, ChainedOutput};
 use crate::error_text::WithCauses;
 use crate::escape::Escaped;
+use crate::key_output;
 use crate::log_lines::{chained_failed, failed};
-use crate::output;
 use crate::run_error::RunError;
 use crate::syslog::Severity;
 
@@ -34,7 +34,7 @@ pub fn run<W: Write + AsFd>(query: &KeyQuery, context: &RunContext<'_>, mut out:
         None => Chained::None,
         Some(chained) => match chained.and_then(|mut chained| chained.finish(&out)) {
             Ok(ChainedOutput::ReaderClosed) => Chained::ReaderClosed,
-            Ok(ChainedOutput::Keys(keys)) => match output::bytes(&keys, &mut out) {
+            Ok(ChainedOutput::Keys(keys)) => match key_output::bytes(&keys, &mut out) {
                 Ok(()) => Chained::Printed { any: !keys.is_empty() },
                 Err(error) => {
                     let error = RunError::Output(error);
