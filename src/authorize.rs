@@ -24,8 +24,9 @@ use crate::log_lines::{NOT_EC2, describe, not_pushed, provided, provided_for, re
 use crate::ocsp_requests::check_revocation;
 use crate::principal::Principals;
 use crate::run_error::RunError;
+use crate::run_log::RunLog;
 use crate::sandbox::{Allowed, Layer};
-use crate::syslog::{Severity, Syslog};
+use crate::syslog::Severity;
 use crate::trust::{SignerError, SignerName, StoreError, TrustStore, UnixTime, find_path};
 
 /// Number of requests of each run: the token and the active keys.
@@ -60,7 +61,7 @@ pub struct RunContext<'a> {
     /// Drops all rights that the process no longer needs, before the first request: [`crate::sandbox::enter`].
     pub sandbox: fn(&Allowed<'_>) -> Vec<Layer>,
     /// Its log.
-    pub syslog: &'a Syslog,
+    pub log: &'a RunLog,
 }
 
 /// Number of records pushed for the user, and of keys printed.
@@ -77,18 +78,18 @@ pub(crate) async fn authorize(
     child: Option<u32>,
     out: &mut (impl Write + AsFd),
 ) -> Result<Counts, RunError> {
-    let syslog = context.syslog;
+    let log = context.log;
     let mut counts = Counts::default();
     let Some(user) = UserName::parse(query.user.as_bytes()) else {
         let user = Escaped(query.user.as_bytes());
-        syslog.explain(&format!("EC2 Instance Connect does not accept the user name {user}"));
+        log.to_terminal(&format!("EC2 Instance Connect does not accept the user name {user}"));
         return Ok(counts);
     };
     let firmware = match Host::identify(context.root) {
         Host::Nitro(id) => Some(id),
         Host::Xen => None,
         Host::NotEc2 => {
-            syslog.log(Severity::Notice, NOT_EC2);
+            log.write(Severity::Notice, NOT_EC2);
             return Ok(counts);
         }
     };
@@ -100,9 +101,9 @@ pub(crate) async fn authorize(
 
     let imds = Imds::open_over(connections, &query.imds, Budget::start(query.timeout)).await?;
     let text = imds.active_keys(&user).await?.unwrap_or_default();
-    let records = select_offered(&text, query.fingerprint.as_ref(), &user, syslog, &mut counts);
+    let records = select_offered(&text, query.fingerprint.as_ref(), &user, log, &mut counts);
     if counts.records == 0 {
-        syslog.explain(&format!("no key was pushed for {user} in the last 60 seconds"));
+        log.to_terminal(&format!("no key was pushed for {user} in the last 60 seconds"));
     }
     if records.is_empty() {
         return Ok(counts);
@@ -112,7 +113,7 @@ pub(crate) async fn authorize(
         None => imds.instance_id().await?,
     };
     let valid =
-        retain(records, &user, syslog, |key| key.check_conditions(&id, &query.principals, (context.clock)()));
+        retain(records, &user, log, |key| key.check_conditions(&id, &query.principals, (context.clock)()));
     if valid.is_empty() {
         return Ok(counts);
     }
@@ -123,8 +124,8 @@ pub(crate) async fn authorize(
     let authorized = boxed(|| verification.run(valid)).await?;
     key_output::keys(&authorized, out).map_err(RunError::Output)?;
     for key in &authorized {
-        syslog.log(Severity::Info, &provided(key));
-        syslog.log(Severity::Info, &provided_for(key, &user, parent));
+        log.write(Severity::Info, &provided(key));
+        log.write(Severity::Info, &provided_for(key, &user, parent));
     }
     counts.printed = authorized.len();
     Ok(counts)
@@ -146,7 +147,7 @@ struct KeyVerification<'a> {
 impl KeyVerification<'_> {
     /// Requests the signer, and verifies the keys with it.
     async fn run(self, valid: Vec<UnverifiedKey<'_>>) -> Result<Vec<AuthorizedKey<'_>>, RunError> {
-        let Self { query, context: RunContext { clock, syslog, .. }, imds, user, instance, .. } = self;
+        let Self { query, context: RunContext { clock, log, .. }, imds, user, instance, .. } = self;
         // The id in the firmware is compared with that of the metadata service.
         let reported_id =
             async { if self.in_firmware { imds.instance_id().await } else { Ok(instance.clone()) } };
@@ -157,7 +158,7 @@ impl KeyVerification<'_> {
             imds.signer_chain(),
             imds.ocsp_names(),
         )?;
-        let valid = retain(valid, user, syslog, |_| {
+        let valid = retain(valid, user, log, |_| {
             if reported_id == *instance { Ok(()) } else { Err(Refusal::OtherService(reported_id.clone())) }
         });
         let mut authorized = Vec::new();
@@ -172,7 +173,7 @@ impl KeyVerification<'_> {
             // Check the time again: a key can expire during the requests.
             match key.verify_and_check(&signer, instance, &query.principals, clock()) {
                 Ok(key) => authorized.push(key),
-                Err(reason) => refuse(syslog, user, &reason, Some(&description)),
+                Err(reason) => refuse(log, user, &reason, Some(&description)),
             }
         }
         Ok(authorized)
@@ -198,7 +199,7 @@ fn enter_sandbox(
     let files = opens_files.then_some(context.root);
     for layer in (context.sandbox)(&Allowed { ports: &ports, files, child }) {
         if let Err(error) = layer.active {
-            context.syslog.explain(&format!("this process is not confined by {}: {error}", layer.name));
+            context.log.to_terminal(&format!("this process is not confined by {}: {error}", layer.name));
         }
     }
 }
@@ -208,7 +209,7 @@ fn select_offered<'a>(
     text: &'a [u8],
     fingerprint: Option<&Fingerprint>,
     user: &UserName,
-    syslog: &Syslog,
+    log: &RunLog,
     counts: &mut Counts,
 ) -> Vec<UnverifiedKey<'a>> {
     let (mut records, mut others) = (Vec::new(), Vec::new());
@@ -216,9 +217,9 @@ fn select_offered<'a>(
         counts.records = counts.records.saturating_add(1).min(limits::RECORDS);
         match record {
             Selected::Offered(key) => records.push(key),
-            Selected::Refused(reason) => refuse(syslog, user, &reason, None),
+            Selected::Refused(reason) => refuse(log, user, &reason, None),
             Selected::NotOffered(key) => {
-                syslog.explain(&format!(
+                log.to_terminal(&format!(
                     "the key {} was pushed for {user}, but is not the one offered",
                     key.fingerprint()
                 ));
@@ -228,7 +229,7 @@ fn select_offered<'a>(
     }
     // A client offers its keys one after the other. If none of them is the pushed one, --check tells it from this line.
     if let (true, false, Some(fingerprint)) = (records.is_empty(), others.is_empty(), fingerprint) {
-        syslog.send(Severity::Info, &not_pushed(user, fingerprint, &others));
+        log.to_syslog(Severity::Info, &not_pushed(user, fingerprint, &others));
     }
     records
 }
@@ -237,11 +238,11 @@ fn select_offered<'a>(
 fn retain<'a>(
     mut keys: Vec<UnverifiedKey<'a>>,
     user: &UserName,
-    syslog: &Syslog,
+    log: &RunLog,
     check: impl Fn(&UnverifiedKey<'a>) -> Result<(), Refusal>,
 ) -> Vec<UnverifiedKey<'a>> {
     keys.retain(|key| {
-        check(key).inspect_err(|reason| refuse(syslog, user, reason, Some(&describe(key)))).is_ok()
+        check(key).inspect_err(|reason| refuse(log, user, reason, Some(&describe(key)))).is_ok()
     });
     keys
 }

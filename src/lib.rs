@@ -16,14 +16,14 @@
 //!                         │ trust/path_building  certificate chain + anchors + time → SignerPath
 //!                         │ ocsp_requests        SignerPath + OCSP responses + time → Signer
 //!                         │ keys/conditions      UnverifiedKey + Signer + time → AuthorizedKey
-//!                         ▼ syslog          one line per decision
+//!                         ▼ run_log         one line per decision
 //! ```
 //!
 //! Names: [`ec2`] has the checked types of what EC2 Instance Connect prescribes, such as user names and regions, and for how long a pushed key
 //! is valid. [`principal`] matches `--principal`.
 //!
 //! Each input and output belongs to one module: the arguments to [`arguments`] and [`cli`], the identity of the machine to [`host`], the network to
-//! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`syslog`], the chained command to
+//! [`imds`], key text to [`keys`], certificates and the trust store to [`trust`], the log to [`run_log`] and [`syslog`], the chained command to
 //! [`chained_command`], and the output to sshd to [`key_output`]. [`limits`] has the limits of a run, [`exit_status`] and [`run_error`] how it
 //! ends, and [`log_lines`] the words that it logs.
 //!
@@ -80,6 +80,7 @@ mod procfs;
 mod report_output;
 pub mod run;
 mod run_error;
+pub mod run_log;
 mod safe_path;
 pub mod sandbox;
 mod seconds;

@@ -6,8 +6,9 @@ use crate::ec2::UserName;
 use crate::escape::Escaped;
 use crate::keys::{Fingerprint, Refusal, UnverifiedKey};
 use crate::lists;
+use crate::run_log::RunLog;
 use crate::seconds::digits;
-use crate::syslog::{Severity, Syslog};
+use crate::syslog::Severity;
 use crate::system_log::{non_empty, split, split_last};
 
 /// The beginning of the success line, which is that of AWS's ec2-instance-connect package. Log filters match it.
@@ -52,9 +53,9 @@ const REQUEST: &str = ", request-id: ";
 const PRINCIPAL: &str = ", for IAM principal: ";
 
 /// Logs that a record is refused. `key` is its description by [`describe`], if it can be read.
-pub(crate) fn refuse(syslog: &Syslog, user: &UserName, reason: &Refusal, key: Option<&str>) {
+pub(crate) fn refuse(log: &RunLog, user: &UserName, reason: &Refusal, key: Option<&str>) {
     let key = key.map(|key| format!(",{key}")).unwrap_or_default();
-    syslog.log(Severity::Notice, &format!("{REFUSED}{user}: {reason}{key}"));
+    log.write(Severity::Notice, &format!("{REFUSED}{user}: {reason}{key}"));
 }
 
 /// The line about a client that offers another key than those that are pushed. A client with several keys causes one for each key

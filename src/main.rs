@@ -13,6 +13,7 @@ use eic_keys::exit_status::ExitStatus;
 use eic_keys::log_lines::wrong_command_line;
 use eic_keys::logins;
 use eic_keys::run;
+use eic_keys::run_log::RunLog;
 use eic_keys::sandbox;
 use eic_keys::sshd::{self, EnableOutcome};
 use eic_keys::syslog::{Severity, Syslog};
@@ -29,12 +30,8 @@ fn main() -> ExitCode {
         Ok(Command::Help) => printed(&cli::help()),
         Ok(Command::Version) => printed(concat!("eic-keys ", env!("CARGO_PKG_VERSION"), "\n")),
         Ok(Command::Keys(query)) => {
-            let context = RunContext {
-                root,
-                clock: UnixTime::now,
-                sandbox: sandbox::enter,
-                syslog: &Syslog::open(root),
-            };
+            let log = RunLog::open(root);
+            let context = RunContext { root, clock: UnixTime::now, sandbox: sandbox::enter, log: &log };
             run::run(&query, &context, io::stdout().lock()).into()
         }
         Ok(Command::Enable(options)) => report(&sshd::enable(&options, &mut io::stdout())),

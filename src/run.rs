@@ -15,7 +15,7 @@ use crate::syslog::Severity;
 
 /// Does the whole job: writes the verified keys to `out`, then those of the chained command. Returns the exit status.
 pub fn run<W: Write + AsFd>(query: &KeyQuery, context: &RunContext<'_>, mut out: W) -> u8 {
-    let syslog = context.syslog;
+    let log = context.log;
     let chained =
         query.chained_command.as_deref().map(|command| ChainedCommand::start(context.root, command));
     let child = chained.as_ref().and_then(|chained| chained.as_ref().ok()).map(ChainedCommand::id);
@@ -24,9 +24,9 @@ pub fn run<W: Write + AsFd>(query: &KeyQuery, context: &RunContext<'_>, mut out:
     match &ours {
         Ok(Counts { records: 0, .. }) => {}
         Ok(Counts { records, printed }) => {
-            syslog.explain(&format!("{printed} of {records} records pushed for {user} gave a key"));
+            log.to_terminal(&format!("{printed} of {records} records pushed for {user} gave a key"));
         }
-        Err(error) => syslog.log(Severity::Warning, &failed(user, &WithCauses(error))),
+        Err(error) => log.write(Severity::Warning, &failed(user, &WithCauses(error))),
     }
     let chained = match chained {
         // The pipe can contain part of a key. Only an exit status other than 0 makes sshd discard it.
@@ -38,12 +38,12 @@ pub fn run<W: Write + AsFd>(query: &KeyQuery, context: &RunContext<'_>, mut out:
                 Ok(()) => Chained::Printed { any: !keys.is_empty() },
                 Err(error) => {
                     let error = RunError::Output(error);
-                    syslog.log(Severity::Warning, &failed(user, &WithCauses(&error)));
+                    log.write(Severity::Warning, &failed(user, &WithCauses(&error)));
                     Chained::NotPrinted(error.status().code())
                 }
             },
             Err(failure) => {
-                syslog.log(Severity::Warning, &chained_failed(&WithCauses(&failure)));
+                log.write(Severity::Warning, &chained_failed(&WithCauses(&failure)));
                 Chained::Failed(failure.status())
             }
         },

@@ -1,10 +1,10 @@
-//! The log: one line per decision, to the system log (facility authpriv) and, if stderr is a terminal, also to stderr.
+//! Writes to the system log (facility authpriv).
 //!
-//! The system log is the socket of syslog(3): a datagram socket, or a stream socket with some old daemons. Messages have the local
+//! It is the socket of syslog(3): a datagram socket, or a stream socket with some old daemons. Messages have the local
 //! form of RFC 3164, without host name and time; the daemon adds the time. A log that is read slowly or not at all must not delay
 //! sshd: a run waits for it at most [`limits::LOG_WAIT`] in all.
 
-use std::io::{self, IsTerminal, Write};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::path::Path;
 use std::process;
@@ -33,12 +33,11 @@ pub enum Severity {
     Info = 6,
 }
 
-/// Writes the log.
+/// The system log.
 #[derive(Debug)]
 pub struct Syslog {
     /// `None` if there is no log or it stopped accepting messages.
     socket: Mutex<Option<Socket>>,
-    terminal: bool,
 }
 
 #[derive(Debug)]
@@ -55,16 +54,10 @@ impl Syslog {
     #[must_use]
     pub fn open(root: &Path) -> Self {
         let socket = Socket::open(&root.join("dev/log")).ok();
-        Self { socket: Mutex::new(socket), terminal: io::stderr().is_terminal() }
+        Self { socket: Mutex::new(socket) }
     }
 
     /// Logs `text`. The caller must have escaped remote parts with [`crate::escape::Escaped`].
-    pub fn log(&self, severity: Severity, text: &str) {
-        self.explain(text);
-        self.send(severity, text);
-    }
-
-    /// Logs `text` to the system log only.
     pub fn send(&self, severity: Severity, text: &str) {
         let Ok(mut socket) = self.socket.lock() else { return };
         #[expect(clippy::as_conversions, reason = "the discriminant is the severity's number")]
@@ -72,13 +65,6 @@ impl Syslog {
         let message = format!("<{priority}>eic-keys[{}]: {text}", process::id());
         if socket.as_mut().is_some_and(|socket| socket.send(message).is_err()) {
             *socket = None;
-        }
-    }
-
-    /// Writes `text` to the terminal only.
-    pub(crate) fn explain(&self, text: &str) {
-        if self.terminal {
-            let _ = writeln!(io::stderr(), "eic-keys: {text}");
         }
     }
 }

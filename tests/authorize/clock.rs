@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use eic_keys::authorize::{KeyQuery, RunContext};
 use eic_keys::cli::{self, Command};
-use eic_keys::syslog::Syslog;
+use eic_keys::run_log::RunLog;
 use eic_keys::trust::UnixTime;
 use eic_lab::{DAY, HOUR, Instance, MINUTE, UserKey, now};
 
@@ -40,7 +40,7 @@ fn run(key: &UserKey, off: [i64; LOOKS.len()]) -> (u8, String, usize) {
     let request: KeyQuery = request;
     let root = Path::new("/");
     let (out, mut reader) = UnixStream::pair().unwrap();
-    let context = RunContext { root, clock, sandbox: |_| Vec::new(), syslog: &Syslog::open(root) };
+    let context = RunContext { root, clock, sandbox: |_| Vec::new(), log: &RunLog::open(root) };
     let status = eic_keys::run::run(&request, &context, out);
     let mut printed = String::new();
     reader.read_to_string(&mut printed).unwrap();
