@@ -4,7 +4,7 @@ use std::fmt;
 
 use hyper::body::Bytes;
 
-use super::accepted::accepted;
+use super::accepted_keys::accepted;
 use super::instance::InstanceLocation;
 use super::metadata::failed_request;
 use crate::check::check_id::CheckId;

@@ -1,13 +1,13 @@
 //! The checks, one file for each subject, and in parentheses the files without a check of their own:
 //!
 //! - The instance and its surroundings: `instance`, `metadata`, `clock`, `outside`.
-//! - The pushed keys: `keys` (`accepted`), `principals`, `signer`.
+//! - The pushed keys: `keys` (`accepted_keys`), `principals`, `signer`.
 //! - sshd: `sshd`, `running` (`next_start`, `sshd_unit`), and the folder `sshd_login`, what its settings say about a login.
 //! - What sshd runs: `install`, `login_command`, `command_user`, `confinement`.
 //! - The user: `user` (`nsswitch`, `shell`), `pam` (`pam_modules`, `pam_limits`, `pam_time`, `sssd`).
 //! - The network: `network` (`firewall`, `fail2ban`, `hosts_access`), `banner`. The log: `recent`.
 
-mod accepted;
+mod accepted_keys;
 pub(crate) mod banner;
 pub(crate) mod clock;
 pub(crate) mod command_user;
