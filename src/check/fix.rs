@@ -1,4 +1,4 @@
-//! The fix for a finding: a command or a sentence.
+//! What to do about a warning or a failure: a command or a sentence.
 //!
 //! Root pastes these commands into a shell. They are built in one place, by two rules: only root can redirect a path
 //! in a command, unless the command runs as the owner of that path; and the shell and the terminal reproduce each
@@ -16,7 +16,7 @@ use crate::escape::harmless;
 use crate::files;
 use crate::path_walk::{UnsafePath, resolve};
 
-/// The fix for a finding.
+/// What to do about a warning or a failure.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Fix {
     text: String,

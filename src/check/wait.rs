@@ -17,7 +17,7 @@ use crate::trust::UnixTime;
 /// checks report why it fails.
 pub(crate) async fn for_a_push(request: &CheckRequest, target: &CheckTarget<'_>) {
     let Some(limit) = request.wait else { return };
-    // This runner only waits: its findings are not reported.
+    // This runner only waits: its answers are not reported.
     let runner = Runner::default();
     let name = user::name(&runner, request).await;
     let account = user::account(&runner, target, &name).await;
