@@ -5,7 +5,7 @@
 //! - sshd: `sshd`, `running` (`next_start`, `sshd_unit`), and the folder `sshd_login`, what its settings say about a login.
 //! - What sshd runs: `install`, `login_command`, `command_user`, `confinement`.
 //! - The user: `user` (`nsswitch`, `shell`), `pam` (`pam_modules`, `pam_limits`, `pam_time`, `sssd`).
-//! - The network: `network` (`firewall`, `fail2ban`, `hosts_access`), `banner`. The log: `recent`.
+//! - The network: `network` (`firewall`, `firewalld`, `fail2ban`, `hosts_access`), `banner`. The log: `recent`.
 
 mod accepted_keys;
 pub(crate) mod banner;
