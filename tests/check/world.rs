@@ -299,7 +299,9 @@ impl Report {
 
 /// Ends sshd, as at a shutdown.
 pub(crate) fn stop_sshd() {
-    let stopped = "kill $(cat /run/sshd.pid); while [ -e /run/sshd.pid ]; do sleep 0.01; done";
+    // It removes the file before it ends.
+    let stopped = "pid=$(cat /run/sshd.pid); kill $pid
+        while [ -e /run/sshd.pid ] || grep -qs '^State:.[^Z]' /proc/$pid/status; do sleep 0.01; done";
     let status = Command::new("timeout").args(["5", "sh", "-c", stopped]).status();
     assert!(status.unwrap().success());
 }
