@@ -2,7 +2,7 @@
 //!
 //! - The instance and its surroundings: `instance`, `metadata`, `clock`, `outside`.
 //! - The pushed keys: `keys` (`accepted_keys`), `principals`, `signer`.
-//! - sshd: `sshd`, `running` (`next_start`, `sshd_unit`), and the folder `sshd_login`, what its settings say about a login.
+//! - sshd: `sshd` (`sshd_config`), `running` (`next_start`, `sshd_unit`), and the folder `sshd_login`, what its settings say about a login.
 //! - What sshd runs: `install`, `login_command`, `command_user`, `confinement`.
 //! - The user: `user` (`nsswitch`, `shell`), `pam` (`pam_modules`, `pam_limits`, `pam_time`, `sssd`).
 //! - The network: `network` (`firewall`, `firewalld`, `fail2ban`, `hosts_access`), `banner`. The log: `recent`.
@@ -35,6 +35,7 @@ pub(crate) mod running;
 mod shell;
 pub(crate) mod signer;
 pub(crate) mod sshd;
+mod sshd_config;
 pub(crate) mod sshd_login;
 mod sshd_unit;
 mod sssd;
