@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may panic")]
 
 use std::fs;
+use std::path::Path;
 
 use eic_keys::ec2::Domain;
 use eic_keys::keys::record::TYPES;
@@ -55,5 +56,51 @@ fn the_laboratory_removes_each_trust_store() {
     for path in LOCATIONS {
         let is_removed = *path == DIRECTORY || TRUST_STORES.iter().any(|(_, file)| file == path);
         assert!(is_removed, "tests/lab/src/instance.rs lacks {path}");
+    }
+}
+
+#[test]
+fn the_files_that_contributing_names_are_there() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let document = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let names = document.split('`').skip(1).step_by(2);
+    let is_path = |name: &&str| {
+        ["src", "tests", "docs", "packaging"].iter().any(|start| {
+            name.strip_prefix(start).is_some_and(|rest| rest.starts_with('/') && !rest.contains(' '))
+        })
+    };
+    let paths: Vec<_> = names.filter(is_path).collect();
+    assert!(paths.len() > 50, "{paths:?}");
+    for path in paths {
+        assert!(root.join(path).exists(), "CONTRIBUTING.md names {path}");
+    }
+}
+
+/// A test or a constant that CONTRIBUTING.md names is there.
+#[test]
+fn the_names_in_contributing_are_there() {
+    fn texts(path: &Path) -> String {
+        if path.is_dir() {
+            let entries = fs::read_dir(path).unwrap().map(|entry| entry.unwrap().path());
+            return entries.map(|path| texts(&path)).collect();
+        }
+        let is_source = path.extension().is_some_and(|extension| extension == "rs" || extension == "cil");
+        if is_source { fs::read_to_string(path).unwrap() } else { String::new() }
+    }
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let source: String =
+        ["src", "tests", "packaging/selinux"].iter().map(|folder| texts(&root.join(folder))).collect();
+    let document = fs::read_to_string(root.join("CONTRIBUTING.md")).unwrap();
+    let section = document.split("\n## ").find(|part| part.starts_with("Adding ")).unwrap();
+    let names: Vec<_> = section
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|name| name.len() > 4 && name.chars().all(|c| c.is_ascii_alphanumeric() || "_:".contains(c)))
+        .map(|name| name.rsplit("::").next().unwrap())
+        .collect();
+    assert!(names.len() > 10, "{names:?}");
+    for name in names {
+        assert!(source.contains(name), "CONTRIBUTING.md names {name}");
     }
 }
