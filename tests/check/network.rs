@@ -908,6 +908,22 @@ fn a_port_that_does_not_answer() {
         assert!(note.ends_with("has a network of its own, which no client reaches"), "{note}");
         stop_sshd();
     });
+    // Its process for a connection ends. Any user can log with its name.
+    world(|world| {
+        std::fs::remove_dir("/run/sshd").unwrap();
+        let journalctl = "#!/bin/sh\ncase \"$*\" in
+            *--output=cat*SYSLOG_IDENTIFIER=sshd\\ SYSLOG_IDENTIFIER=sshd-session\\ SYSLOG_IDENTIFIER=sshd-auth\\ _UID=0)
+                echo 'Server listening on :: port 22.'; echo 'fatal: Missing privilege separation directory: /run/sshd';;
+            *--output=cat*) echo 'fatal: rexec of another program';;
+            *) exit 1;;
+            esac\n";
+        world.instance.install("/usr/bin/journalctl", journalctl.as_bytes());
+        let report = world.check();
+        assert_eq!(report.status("network.banner"), "fail");
+        let note = report.note("network.banner");
+        let logged = "and sends nothing; it logs: fatal: Missing privilege separation directory: /run/sshd";
+        assert!(note.ends_with(logged), "{note}");
+    });
     // A signal stopped it. The sshd of a rehearsal runs.
     world(|world| {
         world.sh(&format!("kill -STOP $(cat {PID_FILE})"));

@@ -28,6 +28,7 @@ use crate::limits;
 use crate::procfs::is_in_other_namespace;
 use crate::seconds::Seconds;
 use crate::sshd::service::{SERVICES, SOCKETS};
+use crate::system_log::journal;
 use crate::tool::stdout_of;
 
 /// What answers a connection.
@@ -142,9 +143,11 @@ fn fatal_since(begun: SystemTime) -> Option<String> {
     let seconds = begun.duration_since(UNIX_EPOCH).ok()?.as_secs();
     // sshd logs before it closes the connection, and the journal is written later.
     thread::sleep(limits::BANNER_PAUSE);
-    let since = format!("--since=@{seconds}");
-    let words =
-        ["--identifier=sshd", "--identifier=sshd-session", "--output=cat", "--no-pager", "--quiet", &since];
+    let options = ["--output=cat", "--no-pager", "--quiet"].map(str::to_owned);
+    // Any user can write lines with sshd's name.
+    let [_, of_sshd] = journal::matches(&[]);
+    let words = [&options[..], &[format!("--since=@{seconds}")], &of_sshd].concat();
+    let words: Vec<_> = words.iter().map(String::as_str).collect();
     let text = stdout_of("journalctl", &words).ok()?;
     let line = text.lines().rfind(|line| line.starts_with("fatal: "))?;
     Some(line.chars().take(SHOWN).collect())
@@ -213,7 +216,7 @@ fn not_answered(
     certain: bool,
     logged: Option<String>,
 ) -> Answer<()> {
-    let log = "see what sshd logged about it: journalctl -t sshd -t sshd-session -n 20";
+    let log = "see what sshd logged about it: journalctl -t sshd -t sshd-session -t sshd-auth -n 20";
     // sshd runs, and the program that it starts for a connection is of another version, or is missing.
     let is_mixed = logged.as_ref().is_some_and(|line| line.contains("rexec"));
     let rules = "find what keeps connections from it: nft list ruleset (the hooks prerouting, output and ingress, and nat, too), \
