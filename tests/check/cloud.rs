@@ -333,6 +333,21 @@ fn a_signer_that_expires_soon() {
         assert_eq!(report.status("signer.validity"), "warn");
         assert_eq!(report.note("signer.validity"), "earliest expiry: Laboratory RSA 2048 M01, in 13 days");
     });
+    // The root certificate, which is in the trust store.
+    world(|world| {
+        let instance = world.instance;
+        instance.adopt(Pki::with(|spec| spec.root.not_after = now() + 3 * DAY + HOUR));
+        instance.push(USER, &world.key);
+        let report = world.check();
+        report.assert_exactly(&[("signer.validity", "warn")]);
+        let note = report.note("signer.validity");
+        assert!(
+            note.starts_with("earliest expiry: Laboratory Root") && note.ends_with(", in 3 days"),
+            "{note}"
+        );
+        let fix = report.of("signer.validity")["fix"].as_str().unwrap();
+        assert!(fix.contains("ca-certificates"), "{fix}");
+    });
 }
 
 #[test]

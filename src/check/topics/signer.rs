@@ -288,22 +288,21 @@ fn verified_path(
 
 fn validity(path: &SignerPath, now: UnixTime) -> Answer<()> {
     let left = |until: u64| until.saturating_sub(now.as_secs()) / DAY;
+    let anchor = (left(path.anchor().not_after()), path.anchor().name());
     let days: Vec<_> = path.certificates().map(|one| (left(one.not_after()), one.name())).collect();
     let detail = days.iter().map(|(days, name)| format!("{name}: {days} days left"));
-    let detail: Vec<_> = detail
-        .chain([format!(
-            "{}: {} days left, the anchor",
-            path.anchor().name(),
-            left(path.anchor().not_after())
-        )])
-        .collect();
-    let Some((days, name)) = days.iter().min() else { return Answer::skip("there is no certificate") };
+    let detail: Vec<_> =
+        detail.chain([format!("{}: {} days left, the anchor", anchor.1, anchor.0)]).collect();
+    let first = days.iter().min().filter(|first| first.0 <= anchor.0).unwrap_or(&anchor);
+    let (days, name) = first;
     let note = format!("earliest expiry: {name}, in {days} days");
     let answer = if *days < SOON {
-        let fix = Fix::advice(
-            "AWS renews them; if this persists, find out what answers requests to the metadata service, and ask AWS",
-        );
-        Answer::warn(note, fix, ())
+        let fix = if *first == anchor {
+            "update the trust store: the package ca-certificates"
+        } else {
+            "AWS renews them; if this persists, find out what answers requests to the metadata service, and ask AWS"
+        };
+        Answer::warn(note, Fix::advice(fix), ())
     } else {
         Answer::ok(note, ())
     };
