@@ -32,8 +32,21 @@ enum FixKind {
 }
 
 /// The tools that change files of /etc which are not among their arguments.
-const WRITERS: [&str; 7] =
-    ["chage", "eic-keys", "pwconv", "update-ca-certificates", "update-ca-trust", "useradd", "usermod"];
+const WRITERS: [&str; 13] = [
+    "apt-get",
+    "chage",
+    "dnf",
+    "dpkg",
+    "eic-keys",
+    "pwconv",
+    "rpm",
+    "update-ca-certificates",
+    "update-ca-trust",
+    "useradd",
+    "usermod",
+    "yum",
+    "zypper",
+];
 
 /// A word of a command.
 #[derive(Clone, Copy, Debug)]
@@ -124,7 +137,12 @@ impl Fix {
         resolve: &dyn Fn(&Path) -> Result<std::path::PathBuf, UnsafePath>,
     ) -> Self {
         let mut written = Vec::new();
-        let mut writes_etc = matches!(words, [Literal(tool), ..] if WRITERS.contains(tool));
+        let mut writes_etc = match words {
+            // It removes a link of /etc, and with --runtime one of /run.
+            [Literal("systemctl"), Literal("unmask"), Value(_), ..] => true,
+            [Literal(tool), ..] => WRITERS.contains(tool),
+            _ => false,
+        };
         for word in words {
             let word = match *word {
                 CommandWord::Path(path) => match resolve(path) {
@@ -307,12 +325,11 @@ mod tests {
     /// A new tool asks its author whether it changes /etc.
     #[test]
     fn commands_that_write_etc() {
-        const OTHERS: [&str; 18] = [
+        const OTHERS: [&str; 16] = [
             "aws",
             "chmod",
             "chronyc",
             "cp",
-            "dpkg",
             "faillock",
             "kill",
             "lastlog",
@@ -321,7 +338,6 @@ mod tests {
             "pam_tally2",
             "rm",
             "rmdir",
-            "rpm",
             "sed",
             "shutdown",
             "systemctl",
@@ -346,6 +362,8 @@ mod tests {
         assert!(writes(command("true").then(command("eic-keys --enable"))));
         assert!(!writes(command("chmod 0644 /usr")));
         assert!(!writes(command("systemctl restart ssh")));
+        let unmask = |words| Fix::command(words, [CommandWord::Value("ssh")]);
+        assert!(writes(unmask("systemctl unmask")) && !writes(unmask("systemctl unmask --runtime")));
         assert!(!writes(command("pwconv").after("first")));
     }
 
