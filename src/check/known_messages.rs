@@ -388,7 +388,8 @@ pub(crate) const REFUSALS: [KnownMessage; 3] = [
         "",
         "PAM did not open the session",
         "check the session lines of /etc/pam.d/sshd and what its modules log; a refusal without a message: pam_limits with \
-         maxlogins or maxsyslogins, or with a nofile that is too low, and pam_env with an error in its file",
+         maxlogins or maxsyslogins, or with a nofile that is too low, pam_env with an error in its file, and pam_systemd if \
+         systemd-logind does not run",
     ),
 ];
 
