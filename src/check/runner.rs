@@ -37,7 +37,7 @@ struct Verdict {
     no_name_service: bool,
 }
 
-/// When something breaks, if it is not known what the running sshd accepts.
+/// The beginning of a note about what breaks, if it is not known what the running sshd accepts.
 const AT_LATEST: &str = "breaks at sshd's next restart at the latest";
 
 impl Verdict {
@@ -135,8 +135,8 @@ impl<T> Answer<T> {
     }
 
     /// A warning instead of a failure, if this check says that some clients are refused: this one may be among them.
-    pub(crate) fn of_one_client(mut self, refuses: Option<CheckId>) -> Self {
-        if let (Some(id), Status::Fail) = (refuses, self.verdict.status) {
+    pub(crate) fn warn_if_some_are_refused(mut self, by: Option<CheckId>) -> Self {
+        if let (Some(id), Status::Fail) = (by, self.verdict.status) {
             self.verdict.status = Status::Warn;
             self.verdict.note = format!(
                 "{}; {id} says that some clients are refused, and this one is 127.0.0.1",
@@ -169,7 +169,7 @@ impl<T> Answer<T> {
     }
 
     /// The other checks that need the name service are skipped: each would take its time limit.
-    pub(crate) fn of_name_service(mut self) -> Self {
+    pub(crate) fn name_service_hangs(mut self) -> Self {
         self.verdict.no_name_service = true;
         self
     }

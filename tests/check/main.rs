@@ -11,7 +11,7 @@
     reason = "a test may panic"
 )]
 
-mod blocked;
+mod blocking_files;
 mod cloud;
 mod command_line;
 mod command_user;
@@ -31,9 +31,10 @@ mod schema;
 mod sshd;
 mod sshd_access;
 mod sshd_command;
+mod sshd_command_line;
 mod sshd_login;
 mod sshd_match;
-mod sshd_options;
+
 mod sshd_session;
 mod units;
 mod users;

@@ -9,7 +9,9 @@
 )]
 
 mod chained_command;
-mod system;
+mod environment;
+mod host;
+mod output;
 mod trust_store;
 mod usage;
 mod user;

@@ -15,5 +15,5 @@ mod conversation;
 mod faults;
 mod memory;
 mod sizes;
-mod times;
+mod time_limit;
 mod world;

@@ -12,7 +12,7 @@ use std::fs;
 use std::path::Path;
 
 /// The checks that wait for nothing. They judge values and the request, and use no file: add one here only if that is so.
-/// `the_thread_that_keeps_the_limits_uses_no_file` (tests/check/blocked.rs) watches them.
+/// `the_thread_that_keeps_the_limits_uses_no_file` (`tests/check/blocking_files.rs`) watches them.
 const PURE: [&str; 9] = [
     "KeysRecords",
     "KeysSignatures",

@@ -107,7 +107,7 @@ fn each_option_is_in_a_test() {
     }
     let tests = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests");
     let folders = ["authorize", "check", "imds", "keys", "logins", "sshd", "trust", "packages/cases"];
-    let files = ["command_line/system.rs", "command_line/trust_store.rs", "login.rs"];
+    let files = ["command_line/host.rs", "command_line/trust_store.rs", "login.rs"];
     let text: String = folders.iter().chain(&files).map(|path| texts(&tests.join(path))).collect();
     let (tried, all) = (options(&text), options(&help()));
     let missing = all.difference(&tried).filter(|option| option.starts_with("--"));

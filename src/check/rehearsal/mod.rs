@@ -27,6 +27,7 @@ use super::check_id::CheckId;
 use super::fault::Fault;
 use super::fix::{CommandWord, Fix};
 use super::loginuid::{READ_ONLY_PROC, has_read_only_proc};
+use super::pam_stack::SshdStacks;
 use super::report::Mark;
 use super::request::{CheckRequest, CheckTarget};
 use super::runner::{Answer, Finding, Runner};
@@ -425,7 +426,7 @@ fn failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, how:
     } else {
         rehearsal.plan.refuses_some
     };
-    why_failed(rehearsal, outcome, pam, how).of_one_client(refuses_some)
+    why_failed(rehearsal, outcome, pam, how).warn_if_some_are_refused(refuses_some)
 }
 
 fn why_failed(rehearsal: &Rehearsal, outcome: &LoginOutcome, pam: &PamMessages, how: &str) -> LoginAnswer {
@@ -708,4 +709,3 @@ impl Rehearsal {
         Ok((outcome, words))
     }
 }
-use crate::check::pam_stack::SshdStacks;

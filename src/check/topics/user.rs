@@ -58,7 +58,7 @@ pub(crate) fn no_name_service<T>(error: &io::Error) -> Answer<T> {
         );
     }
     let answer = Answer::fail(error.to_string(), Fix::advice(fix));
-    if error.kind() == ErrorKind::TimedOut { answer.of_name_service() } else { answer }
+    if error.kind() == ErrorKind::TimedOut { answer.name_service_hangs() } else { answer }
 }
 
 /// Checks whether the user exists.
