@@ -213,11 +213,20 @@ impl ReloadTarget {
     }
 
     /// The fix in messages: how to make it read its files again.
-    fn fix(&self) -> String {
-        match (&self.unit, self.pid()) {
+    fn fix(&self, reason: &NotReloadableReason) -> String {
+        let restart = match (&self.unit, self.pid()) {
             (Some(unit), _) => format!("systemctl restart {}", unit.name),
             (None, Some(pid)) => format!("end process {pid} and start it again"),
             (None, None) => "restart it".into(),
+        };
+        match reason {
+            // It would not start again, or would run the program of somebody else as root.
+            NotReloadableReason::UnsafeProgram(..)
+            | NotReloadableReason::NotTested(..)
+            | NotReloadableReason::Rejected { .. } => {
+                format!("correct that first, and only then: {restart}")
+            }
+            _ => restart,
         }
     }
 }
@@ -227,7 +236,8 @@ impl SshdService<'_> {
     pub(super) fn not_reloadable(&self, main: &Path) -> Result<Vec<NotReloadable>, SystemctlError> {
         let found = self.targets(main)?.into_iter().filter_map(|target| {
             let reason = self.method(&target).err()?;
-            Some(NotReloadable { pid: target.pid(), name: target.name(), reason, fix: target.fix() })
+            let fix = target.fix(&reason);
+            Some(NotReloadable { pid: target.pid(), name: target.name(), reason, fix })
         });
         Ok(found.collect())
     }
@@ -565,5 +575,30 @@ mod tests {
         }
         assert_eq!(program("sshd: /usr/sbin/sshd -D [listener] 0 of 10-100 startups"), "/usr/sbin/sshd");
         assert_eq!(program("sshd -D"), "sshd");
+    }
+
+    #[test]
+    fn no_sshd_that_would_not_start_is_to_be_restarted() {
+        let listener = Listener { pid: 77, line: "/usr/sbin/sshd -D".to_owned() };
+        let unit = Unit { name: "admin.service".to_owned(), properties: Vec::new() };
+        let of_unit = ReloadTarget { listener: None, unit: Some(unit) };
+        let other = ReloadTarget { listener: Some(listener), unit: None };
+        let program = || PathBuf::from("/usr/sbin/sshd");
+        let rejected = NotReloadableReason::Rejected {
+            command: "/usr/sbin/sshd -t".to_owned(),
+            message: "line 1: bad".to_owned(),
+        };
+        let unsafe_program = NotReloadableReason::UnsafeProgram(program(), io::ErrorKind::Other.into());
+        let not_tested = NotReloadableReason::NotTested(program(), io::ErrorKind::NotFound.into());
+        for (reason, first) in [
+            (rejected, "correct that first, and only then: "),
+            (unsafe_program, "correct that first, and only then: "),
+            (not_tested, "correct that first, and only then: "),
+            (NotReloadableReason::RelativePath, ""),
+            (NotReloadableReason::NoProcess, ""),
+        ] {
+            assert_eq!(of_unit.fix(&reason), format!("{first}systemctl restart admin.service"));
+            assert_eq!(other.fix(&reason), format!("{first}end process 77 and start it again"));
+        }
     }
 }
