@@ -6,6 +6,7 @@ use super::sshd::ConfiguredCommand;
 use crate::check::check_id::CheckId;
 use crate::check::fix::Fix;
 use crate::check::runner::{Answer, Finding, Runner};
+use crate::ec2::Domain;
 
 /// Checks that each pattern can match an IAM principal.
 pub(crate) async fn principals(runner: &Runner, command: &Finding<ConfiguredCommand>) {
@@ -65,15 +66,19 @@ fn fault(pattern: &str) -> Option<PatternFault> {
     let other = |reason| Some(PatternFault { reason, instead: USER.to_owned() });
     let wrong =
         |index: usize, right: &dyn Fn(&str) -> bool| fields.get(index).is_some_and(|field| !right(field));
-    if wrong(0, &|field| field == "arn")
-        || (fields.is_empty() && begun.is_some_and(|text| !"arn".starts_with(text)))
-    {
+    let none_of = |index: usize, known: &[&str]| {
+        wrong(index, &|field| known.contains(&field))
+            || (fields.len() == index
+                && begun.is_some_and(|text| !known.iter().any(|one| one.starts_with(text))))
+    };
+    if none_of(0, &["arn"]) {
         return other("it does not begin with arn:");
     }
-    if wrong(1, &|field| field == "aws" || field.starts_with("aws-")) {
-        return other("its second field is not a partition, such as aws");
+    let partitions: Vec<_> = Domain::ALL.iter().flat_map(|domain| domain.partitions()).collect();
+    if none_of(1, &partitions) {
+        return other("its second field is not a known partition, such as aws");
     }
-    if wrong(2, &|field| field == "iam" || field == "sts") {
+    if none_of(2, &["iam", "sts"]) {
         return other("its third field is neither iam nor sts");
     }
     if wrong(3, &str::is_empty) {
@@ -130,6 +135,9 @@ mod tests {
             "arn:aws:iam::123412341234:u*",
             "arn:aws:iam::123412341234:root",
             "arn:aws:iam::1234*:user/anna",
+            "arn:aws-eusc:iam::123412341234:user/anna",
+            "arn:aws-*:iam::123412341234:user/anna",
+            "arn:aws:s*",
             "arn:aws:*:role/ops",
             "arn:aws:sts::123412341234:assumed-role/ops/anna",
             "arn:aws:sts::123412341234:assumed-role/ops/*",
@@ -148,6 +156,9 @@ mod tests {
             ("x*", "arn:", "user/NAME"),
             ("ARN:aws:iam::123412341234:user/anna", "arn:", "user/NAME"),
             ("arn:amazon:iam::123412341234:user/anna", "partition", "user/NAME"),
+            ("arn:aws-gov:iam::123412341234:user/anna", "partition", "user/NAME"),
+            ("arn:aws-gov*:user/anna", "partition", "user/NAME"),
+            ("arn:aws:ec2*", "iam nor sts", "user/NAME"),
             ("arn:aws:ec2::123412341234:user/anna", "iam nor sts", "user/NAME"),
             ("arn:aws:iam:us-east-1:123412341234:user/anna", "regions", "user/NAME"),
             ("arn:aws:iam::1234:user/*", "12 digits", "user/NAME"),
