@@ -152,7 +152,7 @@ impl FailedUnit {
     /// The result for an sshd that a failed start has left. It listens, so that the next one cannot.
     pub(crate) fn answer_of_leftover<T>(&self, process: u32, value: T) -> Answer<T> {
         let state = format!(
-            "sshd runs, process {process}, but it is left of a start of its unit {} that failed, and the unit cannot start while it \
+            "sshd runs, process {process}, but it is left over from a start of its unit {} that failed, and the unit cannot start while it \
              listens",
             self.unit
         );

@@ -38,7 +38,7 @@ fn nothing_is_pushed() {
         world.instance.push("bob", &world.key);
         let report = world.check();
         report.assert_exactly(&[("keys.pushed", "skip")]);
-        assert_eq!(report.note("keys.pushed"), "no key is pushed for alice now, but one is for bob");
+        assert_eq!(report.note("keys.pushed"), "no key is pushed for alice now, but for bob");
         let summary = report.document["summary"].as_str().unwrap();
         assert!(
             summary

@@ -302,8 +302,9 @@ fn an_sshd_that_is_not_of_its_unit() {
             if is_wrong {
                 let fix = format!("kill {process} && systemctl restart ssh");
                 assert_eq!(report.of("running.daemon")["fix"], fix);
-                let begin =
-                    format!("sshd runs, process {process}, but not as a part of its unit ssh, which failed");
+                let begin = format!(
+                    "sshd runs, process {process}, but it is not part of its unit ssh, whose last start failed"
+                );
                 assert!(report.note("running.daemon").starts_with(&begin));
             }
             // It is of the unit, which the service manager has given up.
@@ -312,7 +313,7 @@ fn an_sshd_that_is_not_of_its_unit() {
             let report = world.check();
             assert_eq!(report.status("running.daemon"), status, "{:#}", report.of("running.daemon"));
             let begin = format!(
-                "sshd runs, process {process}, but as one that is left of its unit ssh, which failed"
+                "sshd runs, process {process}, but it is left over from an earlier start of its unit ssh, and the last start failed"
             );
             assert!(!is_wrong || report.note("running.daemon").starts_with(&begin));
         });

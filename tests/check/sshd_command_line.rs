@@ -88,7 +88,7 @@ fn options_that_sshd_is_not_started_with_yet() {
         let report = world.check();
         assert_eq!(
             report.note("running.current"),
-            "sshd's unit ssh was changed after sshd was started, which has other options"
+            "sshd's unit ssh was changed after sshd was started: sshd still runs with other options"
         );
     });
     // A drop-in of the unit.

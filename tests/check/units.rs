@@ -346,7 +346,7 @@ fn an_sshd_that_a_failed_start_has_left() {
         assert_eq!(report.status("running.daemon"), "warn");
         let note = report.note("running.daemon");
         let begin =
-            format!("sshd runs, process {pid}, but it is left of a start of its unit ssh that failed");
+            format!("sshd runs, process {pid}, but it is left over from a start of its unit ssh that failed");
         assert!(note.starts_with(&begin) && note.contains("a script has to run sshd with exec"), "{note}");
         assert_eq!(
             report.of("running.daemon")["fix"],

@@ -120,7 +120,7 @@ fn nothing(name: &UserName, others: &[UserName]) -> Answer<Bytes> {
     let note = format!("no key is pushed for {name} now");
     match others.join(", ") {
         others if others.is_empty() => Answer::skip(note),
-        others => Answer::skip(format!("{note}, but one is for {others}")).marked(Mark::ForOthers(others)),
+        others => Answer::skip(format!("{note}, but for {others}")).marked(Mark::ForOthers(others)),
     }
 }
 

@@ -267,10 +267,13 @@ fn runs(service: &SshdService<'_>, unit: &'static str, process: u32, files: &[Pa
         }
         let is_beside = || matches!(service.reload_command(process), ReloadCommand::Signal);
         if (is_of_unit || is_beside()) && has_failed(unit) {
-            let how = if is_of_unit { "as one that is left" } else { "not as a part" };
+            let how = if is_of_unit {
+                format!("it is left over from an earlier start of its unit {unit}, and the last start failed")
+            } else {
+                format!("it is not part of its unit {unit}, whose last start failed")
+            };
             let note = format!(
-                "sshd runs, process {process}, but {how} of its unit {unit}, which failed: as a rule, it cannot listen while the other \
-                 one does"
+                "sshd runs, process {process}, but {how}: as a rule because process {process} still listens"
             );
             let end = Fix::command("kill", [CommandWord::Value(&process.to_string())]);
             let start = Fix::command("systemctl restart", [CommandWord::Literal(unit)]);
@@ -524,7 +527,8 @@ fn is_started_otherwise(change: StartOptions, wrong: Option<CheckId>) -> Answer<
         )
         .breaks_at_restart(&format!(" ({file} was changed after sshd was started)")),
         (None, wrong) => {
-            let note = format!("{file} was changed after sshd was started, which has other options");
+            let note =
+                format!("{file} was changed after sshd was started: sshd still runs with other options");
             let restart = Fix::command("systemctl daemon-reload", [])
                 .then(Fix::command("systemctl restart", [CommandWord::Literal(unit)]));
             Answer::warn(note, wrong.map_or(restart, Fix::before_restart), ())
