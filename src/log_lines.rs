@@ -91,8 +91,8 @@ pub(crate) fn describe(key: &UnverifiedKey<'_>) -> String {
         Some(value) if !value.is_empty() => format!("{name}{}", Escaped(value)),
         _ => String::new(),
     };
-    let (request, caller) = (field(REQUEST, key.request()), field(PRINCIPAL, key.caller()));
-    format!("{FINGERPRINT}{}{request}{caller}", key.fingerprint())
+    let (request, principal) = (field(REQUEST, key.request()), field(PRINCIPAL, key.principal()));
+    format!("{FINGERPRINT}{}{request}{principal}", key.fingerprint())
 }
 
 /// The success line.

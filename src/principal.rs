@@ -31,9 +31,9 @@ impl Principals {
 
     /// Whether a key may be used that this principal pushed: the `Caller` of its record, if it has one.
     #[must_use]
-    pub fn accept(&self, caller: Option<&[u8]>) -> bool {
+    pub fn accept(&self, principal: Option<&[u8]>) -> bool {
         self.0.is_empty()
-            || caller.is_some_and(|arn| self.0.iter().any(|pattern| wildcard::matches(arn, pattern)))
+            || principal.is_some_and(|arn| self.0.iter().any(|pattern| wildcard::matches(arn, pattern)))
     }
 
     /// The patterns, in the order in which they were added.

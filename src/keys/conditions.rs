@@ -28,8 +28,8 @@ impl UnverifiedKey<'_> {
         if self.instance() != instance {
             return Err(Refusal::OtherInstance(self.instance().clone()));
         }
-        if !principals.accept(self.caller()) {
-            return Err(self.caller().map_or(Refusal::NoPrincipal, |_| Refusal::OtherPrincipal));
+        if !principals.accept(self.principal()) {
+            return Err(self.principal().map_or(Refusal::NoPrincipal, |_| Refusal::OtherPrincipal));
         }
         match now.as_secs().checked_sub(self.expiry()) {
             Some(ago) => Err(Refusal::Expired(ago)),

@@ -65,7 +65,7 @@ pub struct UnverifiedKey<'a> {
     pub(super) signature: Vec<u8>,
     expiry: u64,
     instance: InstanceId,
-    caller: Option<&'a [u8]>,
+    principal: Option<&'a [u8]>,
     request: Option<&'a [u8]>,
     fingerprint: Fingerprint,
 }
@@ -151,7 +151,7 @@ impl<'a> UnverifiedKey<'a> {
             signature: signature(rest)?,
             expiry: seconds(expiry).ok_or(RecordError::Timestamp)?,
             instance: InstanceId::parse(instance).ok_or(RecordError::Instance)?,
-            caller: metadata.caller,
+            principal: metadata.caller,
             request: metadata.request,
             fingerprint: Fingerprint::of(&key).ok_or(RecordError::Key)?,
         })
@@ -171,8 +171,8 @@ impl<'a> UnverifiedKey<'a> {
 
     /// The IAM principal that pushed the key. Remote text.
     #[must_use]
-    pub fn caller(&self) -> Option<&'a [u8]> {
-        self.caller
+    pub fn principal(&self) -> Option<&'a [u8]> {
+        self.principal
     }
 
     /// The ID of the API request that pushed the key. Remote text.
@@ -359,7 +359,7 @@ mod tests {
         assert_eq!(key.signature, b"signature");
         assert_eq!(key.expiry(), 1_738_233_608);
         assert_eq!(key.instance().to_string(), "i-0123456789abcdef0");
-        assert_eq!(key.caller(), Some(&b"arn:aws:iam::1:role/a"[..]));
+        assert_eq!(key.principal(), Some(&b"arn:aws:iam::1:role/a"[..]));
         assert_eq!(key.request(), Some(&b"1234"[..]));
         assert_eq!(key.fingerprint().to_string(), "SHA256:UCUiLr7Pjs9wFFJMDByLgc3NrtdU344OgUM45wZPcIQ");
     }

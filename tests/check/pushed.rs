@@ -100,7 +100,7 @@ fn details_of_a_record() {
         for part in [
             &format!("ssh-ed25519 {}", key.fingerprint()),
             "s left",
-            "caller arn:aws:iam::123412341234:role/myrole",
+            "principal arn:aws:iam::123412341234:role/myrole",
             "request 1234abcd-1234-abcd-1234-1234abcd1234",
         ] {
             assert!(line.contains(part), "{line} says {part}");

@@ -172,11 +172,11 @@ fn line(key: Option<&UnverifiedKey<'_>>, verdict: &str, now: UnixTime) -> String
     let Some(key) = key else { return verdict.to_owned() };
     let text = |value: Option<&[u8]>| String::from_utf8_lossy(value.unwrap_or(b"-")).into_owned();
     format!(
-        "{} {}, {} s left, caller {}, request {}: {verdict}",
+        "{} {}, {} s left, principal {}, request {}: {verdict}",
         key.key_type(),
         key.fingerprint(),
         key.expiry().saturating_sub(now.as_secs()),
-        text(key.caller()),
+        text(key.principal()),
         text(key.request()),
     )
 }
@@ -250,8 +250,8 @@ fn only_key(refusal: &Refusal) -> String {
 fn fix_for_refusal(refusal: &Refusal) -> Fix {
     match refusal {
         Refusal::OtherPrincipal | Refusal::NoPrincipal => Fix::advice(
-            "push the key as an IAM principal that --principal in the AuthorizedKeysCommand names, or add a pattern for the caller of the \
-             key (--verbose shows it)",
+            "push the key as an IAM principal that --principal in the AuthorizedKeysCommand names, or add a pattern for the principal \
+             that pushed it (--verbose shows it)",
         ),
         Refusal::Unreadable(RecordError::RsaSize | RecordError::KeyType) => Fix::advice(format!(
             "push an Ed25519 key, or an RSA key of {} bits or more",
