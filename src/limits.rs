@@ -322,7 +322,7 @@ mod tests {
     use std::fs;
     use std::path::Path;
 
-    use super::{ACTIVE_KEYS, CERTIFICATES, LOG_WAIT, READER_WAIT, RECORDS, RUN_TIME};
+    use super::{ACTIVE_KEYS, CERTIFICATES, LOG_WAIT, READER_WAIT, RECORDS, RSA_BITS, RUN_TIME};
     use crate::ec2::KEY_LIFETIME;
 
     /// The texts of the source files below `folder`, except this one.
@@ -424,6 +424,13 @@ mod tests {
         let manual = whole(include_str!("../packaging/eic-keys.8.scd"));
         let words = format!("0.1 to 60; the default is {seconds}.");
         assert!(manual.contains(&words), "packaging/eic-keys.8.scd: {words}");
+        let (least, most) = RSA_BITS.into_inner();
+        for (document, words) in [
+            (include_str!("../docs/how-it-works.md"), format!("`ssh-rsa` of {least} to {most} bits")),
+            (include_str!("../docs/differences.md"), format!("RSA of {least} to {most} bits")),
+        ] {
+            assert!(whole(document).contains(&words), "{words}");
+        }
     }
 
     #[test]

@@ -105,7 +105,11 @@ impl RehearsalPlan {
                 ["-t", "ed25519"].map(str::to_owned).to_vec()
             } else {
                 // A larger key takes a small instance many seconds.
-                let bits = settings.one("requiredrsasize").parse::<u32>().unwrap_or_default().max(2048);
+                let bits = settings
+                    .one("requiredrsasize")
+                    .parse::<u32>()
+                    .unwrap_or_default()
+                    .max(*limits::RSA_BITS.start());
                 ["-t", "rsa", "-b", &bits.to_string()].map(str::to_owned).to_vec()
             },
             forced: set("forcecommand").filter(|command| command != "none"),

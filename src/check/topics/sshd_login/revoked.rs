@@ -7,11 +7,11 @@ use crate::check::revoked_keys::{RevokedKeys, UnreadableList};
 use crate::check::runner::Answer;
 use crate::check::settings::Settings;
 use crate::files::{self, below};
+use crate::limits;
 
 /// sshd refuses each key if it cannot read the list of revoked keys.
 pub(super) fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
-    /// The smallest RSA key that eic-keys accepts, in bits.
-    const SMALLEST: u32 = 2048;
+    let least = *limits::RSA_BITS.start();
     let list = settings.one("revokedkeys");
     let config = settings.source.config.as_ref();
     let place = config.and_then(|config| config.place("revokedkeys", &settings.source.connection));
@@ -48,10 +48,10 @@ pub(super) fn revoked(settings: &Settings, root: &Path) -> Answer<()> {
         }
     }
     match settings.one("requiredrsasize").parse::<u32>() {
-        Ok(size) if size > SMALLEST => settings.warns(
+        Ok(size) if size > least => settings.warns(
             "requiredrsasize",
             format!("RequiredRSASize is {size}: sshd refuses pushed RSA keys with fewer bits"),
-            "push an ed25519 key, or set RequiredRSASize 2048",
+            &format!("push an ed25519 key, or set RequiredRSASize {least}"),
         ),
         _ if matches!(list, "" | "none") => Answer::ok("sshd has no list of revoked keys", ()),
         _ => Answer::ok(format!("sshd can read the list of revoked keys {list}"), ()),
