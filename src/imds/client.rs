@@ -20,9 +20,12 @@ use crate::limits::{self, Budget};
 /// The port of IMDS.
 pub(crate) const PORT: u16 = http::DEFAULT_PORT;
 
+/// The IPv4 address of IMDS.
+pub(crate) const IPV4: Ipv4Addr = Ipv4Addr::new(169, 254, 169, 254);
+
 /// The addresses of IMDS: IPv4, and IPv6 on Nitro instances with that endpoint enabled.
 pub(crate) const ADDRESSES: [SocketAddr; 2] = [
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(169, 254, 169, 254)), PORT),
+    SocketAddr::new(IpAddr::V4(IPV4), PORT),
     SocketAddr::new(IpAddr::V6(Ipv6Addr::new(0xfd00, 0xec2, 0, 0, 0, 0, 0, 0x254)), PORT),
 ];
 

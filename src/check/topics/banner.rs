@@ -24,6 +24,7 @@ use crate::check::runner::{Answer, Finding, Runner};
 use crate::check::running_sshd::SshdState;
 use crate::check::settings::Settings;
 use crate::check::sockets;
+use crate::imds::client;
 use crate::limits;
 use crate::procfs::is_in_other_namespace;
 use crate::seconds::Seconds;
@@ -295,7 +296,7 @@ fn own() -> Option<IpAddr> {
         socket.connect((address, 80)).ok()?;
         Some(socket.local_addr().ok()?.ip())
     };
-    to(interfaces::TEST_NET).or_else(|| to(Ipv4Addr::new(169, 254, 169, 254)))
+    to(interfaces::TEST_NET).or_else(|| to(client::IPV4))
 }
 
 /// Asks all addresses at the same time: sshd's reply from one of them, or another one.

@@ -67,7 +67,8 @@ async fn other_address(options: &RunOptions, from: &str, error: &ImdsError) -> A
         Err(_) => (
             "the usual addresses do not answer either".to_owned(),
             format!(
-                "check --imds {address} ({from}): without it, 169.254.169.254 and fd00:ec2::254 are asked"
+                "check --imds {address} ({from}): without it, {} are asked",
+                ADDRESSES.map(|address| address.ip().to_string()).join(" and ")
             ),
         ),
     };

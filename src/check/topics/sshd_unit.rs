@@ -17,6 +17,7 @@ use crate::check::running_sshd::{
 use crate::config_tree::ConfigTree;
 use crate::files;
 use crate::host;
+use crate::imds::client;
 use crate::limits;
 use crate::lists;
 use crate::procfs::is_in_other_namespace;
@@ -437,7 +438,7 @@ fn restricts_network(sshd: &ConfinedSshd<'_>) -> Option<Answer<()>> {
 
 /// Whether a list of networks, as systemctl shows it, has the address of the metadata service.
 fn has_metadata_service(list: &str) -> bool {
-    const ADDRESS: u32 = Ipv4Addr::new(169, 254, 169, 254).to_bits();
+    const ADDRESS: u32 = client::IPV4.to_bits();
     let has = |network: &str| {
         let (address, bits) = network.split_once('/')?;
         let (address, bits) = (address.parse::<Ipv4Addr>().ok()?, bits.parse::<u32>().ok()?);
