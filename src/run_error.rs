@@ -44,7 +44,7 @@ impl fmt::Display for RunError {
             Self::Signer(error) => error.fmt(f),
             Self::Domain(error) => error.fmt(f),
             Self::Output(_) => f.write_str("the keys could not be written"),
-            Self::Runtime(_) => f.write_str("the runtime for the requests failed"),
+            Self::Runtime(_) => f.write_str("the requests could not be started, or were ended"),
         }
     }
 }

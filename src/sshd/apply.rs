@@ -51,7 +51,7 @@ impl fmt::Display for ChangeError {
             Self::File(error) => error.fmt(f),
             Self::Lock(error) => error.fmt(f),
             Self::ChangedMeanwhile(path) => {
-                write!(f, "{} was changed by someone else in the meantime", path.display())
+                write!(f, "{} was changed while this command ran: run it again", path.display())
             }
             Self::Staged(_) => f.write_str("a copy of the configuration with the change failed its check"),
             Self::Check(error) => error.fmt(f),

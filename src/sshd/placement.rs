@@ -49,7 +49,9 @@ impl fmt::Display for PlacementError {
             Self::Overridden(main) => {
                 write!(
                     f,
-                    "at each place in {}, other lines would override the lines of eic-keys",
+                    "at each place in {}, other lines would override the lines of eic-keys: see which lines set \
+                     AuthorizedKeysCommand or its user (grep -ri authorizedkeyscommand /etc/ssh), and remove or move \
+                     the first of them",
                     main.display()
                 )
             }
