@@ -7,7 +7,7 @@ pub enum ExitStatus {
     Success,
     /// The command line is wrong.
     Usage,
-    /// The metadata service did not answer, or not in time.
+    /// The metadata service failed, or did not answer in time.
     Metadata,
     /// The signer is not trusted.
     Signer,

@@ -1,5 +1,5 @@
-//! The time budget of a run, and the limits of a run, `--check` and `--logins`, with their reasons. (`config_tree`, `sshd/`, `process`
-//! and `path_walk` have the limits of their own work. How much a message shows, and how exact a rule is, is beside its use.)
+//! The time budget of a run, and the limits of a run, `--check` and `--logins`, with their reasons. (`config_tree`, `sshd/`, `process`,
+//! `procfs` and `path_walk` have the limits of their own work. How much a message shows, and how exact a rule is, is beside its use.)
 //!
 //! A run ends in time and uses a few megabytes, whatever the metadata service sends and however slowly. sshd waits for the run, so it
 //! must not delay other kinds of login.
@@ -187,7 +187,7 @@ pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 /// Number of bytes that `--check` reads from the end of a log: some thousand lines.
 pub(crate) const LOG_TAIL: u64 = 512 * 1024;
 
-/// Files of a directory of the message of the day that are read.
+/// Number of files that are read of a directory with parts of the message of the day (`motd.d`).
 pub(crate) const MOTD_FILES: usize = 256;
 
 /// How deep PAM service files that include each other are read.

@@ -59,7 +59,7 @@ impl Fingerprint {
     /// The fingerprint of `key`. `None` if the key is too long for its format.
     #[must_use]
     pub fn of(key: &PublicKey) -> Option<Self> {
-        // By ring, as all digests: the one of ssh-key's would query the processor's features once more.
+        // With ring, as all digests: ssh-key's own code would detect the processor's features a second time.
         let digest = digest::digest(&digest::SHA256, &key.to_bytes().ok()?);
         Some(Self(format!("SHA256:{}", Base64Unpadded::encode_string(digest.as_ref()))))
     }

@@ -237,7 +237,7 @@ impl Time {
     }
 }
 
-/// What tells a login from each other. A log can have it twice, for example in a rotated file and in the compressed one of it.
+/// What tells one login from another. The same login can be in the log twice, for example in a rotated file and in its compressed copy.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct LoginId {
     /// Microseconds since 1970.

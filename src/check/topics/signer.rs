@@ -116,7 +116,7 @@ fn lacks_root(root: &Path, path: &Path) -> bool {
     let listed = files::system_text(root, "/etc/ca-certificates.conf");
     let own = files::system_text(root, &format!("/usr/share/ca-certificates/{NAME}"));
     let text = files::read_text(path, limits::TRUST_STORE).unwrap_or_default();
-    // Whole lines near the end are those of the signature.
+    // The third line from the end is part of the signature, which no other certificate has.
     own.lines().rev().nth(2).is_some_and(|line| !text.contains(line))
         && listed.lines().any(|line| line == NAME)
 }
