@@ -4,7 +4,7 @@
 
 use MessageSource::{Pam, Sshd};
 
-use crate::sshd::config::KEY_TYPES;
+use crate::sshd::config::PUBKEY_ACCEPTED_ALGORITHMS;
 
 /// Where a message comes from.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -314,7 +314,7 @@ pub(crate) const REASONS: [KnownMessage; 37] = [
         "PubkeyAcceptedAlgorithms does not allow the type of the key",
         "push a key of another type, or allow this one and reload sshd",
     )
-    .by(KEY_TYPES),
+    .by(PUBKEY_ACCEPTED_ALGORITHMS),
     sshd(
         "refusing RSA key: ",
         "",

@@ -7,7 +7,7 @@ use super::fix::Fix;
 use super::report::{CHANGED_SINCE, Mark};
 use super::runner::Answer;
 use crate::sshd::command_line::SshdOption;
-use crate::sshd::config::{ClientBlock, Config, KEY_TYPES, LinePlace, canonical};
+use crate::sshd::config::{ClientBlock, Config, LinePlace, PUBKEY_ACCEPTED_ALGORITHMS, canonical};
 use crate::sshd::criteria::{ConnectionSpec, NamedClients};
 use crate::sshd::query::{Dump, QueryError, Sshd};
 
@@ -82,7 +82,7 @@ impl Settings {
 
     /// The signature algorithms that sshd accepts.
     pub(crate) fn accepted_algorithms(&self) -> Vec<&str> {
-        self.items(KEY_TYPES, ',')
+        self.items(PUBKEY_ACCEPTED_ALGORITHMS, ',')
     }
 
     /// The items of all lists that are the values of a keyword.

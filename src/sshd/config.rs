@@ -378,13 +378,13 @@ impl Config {
     }
 }
 
-/// The keyword of the types of keys that sshd accepts, and the one before OpenSSH 8.5, which later ones take, too.
-pub(crate) const KEY_TYPES: &str = "pubkeyacceptedalgorithms";
-pub(crate) const OLD_KEY_TYPES: &str = "pubkeyacceptedkeytypes";
+/// The keyword with the signature algorithms that sshd accepts for keys, and its name before OpenSSH 8.5, which later releases take, too.
+pub(crate) const PUBKEY_ACCEPTED_ALGORITHMS: &str = "pubkeyacceptedalgorithms";
+pub(crate) const PUBKEY_ACCEPTED_KEY_TYPES: &str = "pubkeyacceptedkeytypes";
 
 /// The present name of a keyword, given in lower case.
 pub(crate) fn canonical(keyword: &str) -> &str {
-    if keyword == OLD_KEY_TYPES { KEY_TYPES } else { keyword }
+    if keyword == PUBKEY_ACCEPTED_KEY_TYPES { PUBKEY_ACCEPTED_ALGORITHMS } else { keyword }
 }
 
 /// An `Include` argument that does not begin with `/` or `~` is relative to `/etc/ssh` (`SSHDIR`), in any file.

@@ -24,8 +24,8 @@ use crate::process::TrustedCommand;
 /// A directory that only root can write to, like its parent. The lock keeps other runs out.
 const DIRECTORY: &str = "/run/eic-keys.check";
 
-/// The key types, in order of preference. FIPS mode does not accept ed25519.
-const KEY_TYPES: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
+/// The types for ssh-keygen, in order of preference. FIPS mode does not accept ed25519.
+const KEYGEN_TYPES: [&str; 3] = ["ed25519", "ecdsa", "rsa"];
 
 /// The keys that sshd uses if no `HostKey` is set, with `*` for the key type.
 const DEFAULT_KEYS: &[u8] = b"/etc/ssh/ssh_host_*_key";
@@ -122,7 +122,7 @@ pub(super) fn add(
     fs::DirBuilder::new().mode(0o700).create(&directory).map_err(failed)?;
     let mut key = HostKey { directory: directory.clone(), path: PathBuf::new() };
     let mut last_error = HostKeyError::NoKeygen;
-    for kind in KEY_TYPES {
+    for kind in KEYGEN_TYPES {
         key.path = Path::new(DIRECTORY).join(kind);
         let keygen = keygen.clone().with(["-q", "-t", kind, "-N", "", "-C", "", "-f"]).with([&key.path]);
         let output = keygen.run(KEYGEN_TIMEOUT).map_err(HostKeyError::Run)?;

@@ -8,7 +8,7 @@ use crate::check::runner::Answer;
 use crate::check::settings::Settings;
 use crate::keys::UnverifiedKey;
 use crate::keys::record::{TYPES, bits};
-use crate::sshd::config::KEY_TYPES;
+use crate::sshd::config::PUBKEY_ACCEPTED_ALGORITHMS;
 
 /// Whether sshd accepts these keys, which eic-keys would provide.
 pub(super) fn accepted(keys: &[UnverifiedKey<'_>], settings: &Settings, root: &Path) -> Answer<()> {
@@ -46,7 +46,7 @@ fn refusal(
     let accepted = settings.accepted_algorithms();
     if !accepted.is_empty() && !key_type.is_accepted_by(&accepted) {
         let note = format!("sshd accepts no signatures of this type ({})", key_type.signatures);
-        return Some((KEY_TYPES, note, "push a key of another type, or add that algorithm"));
+        return Some((PUBKEY_ACCEPTED_ALGORITHMS, note, "push a key of another type, or add that algorithm"));
     }
     let blob = key.blob();
     let required = settings.one("requiredrsasize").parse().unwrap_or(0);

@@ -19,7 +19,7 @@ use crate::ec2::UserName;
 use crate::exit_status::ExitStatus;
 use crate::log_lines::OwnLine;
 use crate::sshd::command_line::SshdOption;
-use crate::sshd::config::KEY_TYPES;
+use crate::sshd::config::PUBKEY_ACCEPTED_ALGORITHMS;
 use crate::sshd::plan::OWN_USER;
 use crate::sshd::query::{DEFAULT_LOGIN_GRACE_TIME, level_without_logins};
 use crate::system_log::accepted::accepted_key;
@@ -93,7 +93,7 @@ pub(super) fn allows_now(
     let Some(setting) = refused.known.setting.filter(|_| settings.client_blocks().is_empty()) else {
         return false;
     };
-    if setting == KEY_TYPES {
+    if setting == PUBKEY_ACCEPTED_ALGORITHMS {
         return refused.key_type().is_some_and(|name| settings.accepted_algorithms().contains(&name));
     }
     account.is_some_and(|account| allows(settings, account))

@@ -7,7 +7,7 @@ use crate::check::settings::Settings;
 use crate::files::{self, below};
 use crate::keys::record::TYPES;
 use crate::limits;
-use crate::sshd::config::{KEY_TYPES, OLD_KEY_TYPES};
+use crate::sshd::config::{PUBKEY_ACCEPTED_ALGORITHMS, PUBKEY_ACCEPTED_KEY_TYPES};
 
 /// The only key exchanges that the console's browser client supports.
 const EXCHANGES: &str = "ecdh-sha2-nistp256, ecdh-sha2-nistp384, ecdh-sha2-nistp521";
@@ -28,13 +28,21 @@ pub(super) fn algorithms(settings: &Settings) -> Answer<()> {
         let names = accepted.join(", ");
         return Answer::ok(format!("sshd accepts every type of key that can be pushed: {names}"), ());
     };
-    let has_old_name = settings.dump.values(OLD_KEY_TYPES).next().is_some();
+    let has_old_name = settings.dump.values(PUBKEY_ACCEPTED_KEY_TYPES).next().is_some();
     let keyword = if has_old_name { "PubkeyAcceptedKeyTypes" } else { "PubkeyAcceptedAlgorithms" };
     let change = format!("add {missing} to {keyword} or to the crypto policy");
     if accepted.is_empty() {
-        return settings.refuses(KEY_TYPES, "sshd accepts no type of key that can be pushed", &change);
+        return settings.refuses(
+            PUBKEY_ACCEPTED_ALGORITHMS,
+            "sshd accepts no type of key that can be pushed",
+            &change,
+        );
     }
-    settings.warns(KEY_TYPES, format!("sshd does not accept pushed {} keys", refused.join(", ")), &change)
+    settings.warns(
+        PUBKEY_ACCEPTED_ALGORITHMS,
+        format!("sshd does not accept pushed {} keys", refused.join(", ")),
+        &change,
+    )
 }
 
 /// Ciphers and MACs that OpenSSH's client supports without options, in all releases since 7.4.
