@@ -63,7 +63,7 @@ impl FailedUnit {
         let properties = "--property=MainPID,ActiveState,SubState,Result,NRestarts,FragmentPath,DropInPaths,ExecMainStartTimestampMonotonic,StateChangeTimestampMonotonic";
         let shown = stdout_of("systemctl", &["show", properties, unit]).ok()?;
         let property = |name: &str| property(&shown, name).unwrap_or_default();
-        let time = |name| property(name).parse().ok().map(Duration::from_micros).and_then(since_boot);
+        let time = |name| property(name).parse().ok().map(Duration::from_micros).and_then(time_after_boot);
         let changed_state = time("StateChangeTimestampMonotonic");
         let started_again = !matches!(property("NRestarts"), "" | "0");
         let restarts = match property("ActiveState") {
@@ -383,7 +383,7 @@ pub(crate) fn unstartable(tree: &ConfigTree, unit: &'static str, now: UnitUse) -
 }
 
 /// The time so long after the start of the system.
-pub(crate) fn since_boot(time: Duration) -> Option<SystemTime> {
+pub(crate) fn time_after_boot(time: Duration) -> Option<SystemTime> {
     // The uptime is in hundredths of a second.
     let ago = uptime()?.saturating_sub(time);
     SystemTime::now().checked_sub(ago)

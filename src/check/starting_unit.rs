@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::failed_unit::{bounded, since_boot};
+use super::failed_unit::{bounded, time_after_boot};
 use super::fault::Fault;
 use super::running_sshd::remove_setting;
 use crate::config_tree::ConfigTree;
@@ -26,7 +26,7 @@ pub(crate) fn waits_for(tree: &ConfigTree, unit: &'static str, long: Duration) -
         .parse()
         .ok()
         .map(Duration::from_micros)
-        .and_then(since_boot)?;
+        .and_then(time_after_boot)?;
     if since.elapsed().unwrap_or_default() < long {
         return None;
     }

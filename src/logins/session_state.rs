@@ -40,7 +40,7 @@ impl<'a> RunningSystem<'a> {
     pub(super) fn is_start(&self, first: &Moment) -> bool {
         let is_running = self.boot.as_ref() == Some(&first.boot);
         let init = Process::read(&self.root.join("proc/1")).filter(|_| is_running);
-        let start = init.map_or(0, |init| since_boot(&init));
+        let start = init.map_or(0, |init| micros(init.since_boot()));
         first.monotonic <= start.saturating_add(BOOT)
     }
 
@@ -66,7 +66,7 @@ impl<'a> RunningSystem<'a> {
         {
             return SessionState::Ended(None);
         }
-        let since_boot = since_boot(&process);
+        let since_boot = micros(process.since_boot());
         // A process that started after the login is another one with the same number. The clock can have been set, and
         // the monotonic one of the log stands still while the system is suspended: it is enough if one of them agrees.
         let real = started.saturating_add(since_boot) <= login.time.saturating_add(SLACK);
@@ -74,11 +74,6 @@ impl<'a> RunningSystem<'a> {
             login.process.monotonic.is_some_and(|login| since_boot <= login.saturating_add(SLACK));
         if real || monotonic { SessionState::Open } else { SessionState::Ended(None) }
     }
-}
-
-/// The time from the boot to the start of a process, in microseconds.
-fn since_boot(process: &Process) -> u64 {
-    micros(process.since_boot())
 }
 
 fn micros(time: Duration) -> u64 {

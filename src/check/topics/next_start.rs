@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use super::sshd_login::{changed_command, refusal, unreachable_port};
 use crate::account::Account;
-use crate::check::failed_unit::since_boot;
+use crate::check::failed_unit::time_after_boot;
 use crate::check::running_sshd::{changed_at, unit, with_service};
 use crate::check::settings::Settings;
 use crate::config_tree::ConfigTree;
@@ -67,7 +67,7 @@ pub(crate) fn change(
         format!("sshd then reads {} and not {}: {reason}", file.display(), now.display())
     });
     let start = Process::read(&tree.locate(Path::new(&format!("/proc/{process}"))))
-        .and_then(|process| since_boot(process.since_boot()));
+        .and_then(|process| time_after_boot(process.since_boot()));
     // A restored file has its old time, and a setting of the unit that has no part in the line can be newer.
     let is_newer = |file: &PathBuf| {
         let bytes = tree.read(file).unwrap_or_default();
