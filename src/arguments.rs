@@ -501,3 +501,43 @@ fn value<T>(
         None => Err(UsageError::Value { option, value: text.into_owned(), expected }),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::{Mode, Options};
+
+    /// An option in zsh's completion: the option, its group, and what is not completed beside it.
+    struct Completed<'a>(&'a str, &'a str, Vec<&'a str>);
+
+    fn completed(text: &str) -> Vec<Completed<'_>> {
+        let mut group = "";
+        let mut all = Vec::new();
+        for line in text.lines().map(|line| line.trim_matches([' ', '\\'])) {
+            group = line.strip_prefix("+ ").unwrap_or(group);
+            let parts = line.strip_prefix("'(").and_then(|line| line.split_once(')'));
+            if let Some((excluded, option)) = parts {
+                let option = option.trim_start_matches('*').split(['=', '[']).next().unwrap_or_default();
+                all.push(Completed(option, group, excluded.split(' ').collect()));
+            }
+        }
+        all
+    }
+
+    #[test]
+    fn zsh_completes_each_option_with_its_modes() {
+        let all = completed(include_str!("../packaging/completions/_eic-keys"));
+        let find = |name: &str| all.iter().find(|one| one.0 == name);
+        let excludes = |one: &Completed<'_>, other: &Completed<'_>| {
+            one.2.iter().any(|word| *word == other.0 || *word == other.1)
+        };
+        for row in Options::ROWS.iter().filter(|row| !row.modes.is_empty()) {
+            for mode in [Mode::Check, Mode::Logins, Mode::Enable, Mode::Disable] {
+                let name = format!("--{}", row.name);
+                let together = find(&name)
+                    .zip(find(mode.option()))
+                    .map(|(option, mode)| !excludes(option, mode) && !excludes(mode, option));
+                assert_eq!(together, Some(row.modes.contains(&mode)), "{name} with {}", mode.option());
+            }
+        }
+    }
+}

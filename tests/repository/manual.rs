@@ -71,13 +71,18 @@ fn the_synopsis_is_the_usage_of_the_help_text() {
     let section = manual.split("# DESCRIPTION").next().unwrap();
     let synopsis: Vec<_> = section.lines().filter(|line| line.starts_with("*eic-keys*")).map(plain).collect();
     assert_eq!(synopsis, usage());
-    let general = manual.lines().find(|line| line.starts_with("_OPTION_ is one of")).unwrap();
+    let general = general_options(&manual);
     let named = usage().join(" ");
     assert_eq!(
         options(&format!("{general} {named} -h -V")),
         options(&help()),
         "an option is in no line of the usage"
     );
+}
+
+/// The line of the manual page with the options that OPTION stands for.
+fn general_options(manual: &str) -> &str {
+    manual.lines().find(|line| line.starts_with("_OPTION_ is one of")).unwrap()
 }
 
 #[test]
@@ -144,6 +149,10 @@ fn bash_takes_no_value_of_an_option_for_the_user() {
 fn bash_completes_what_fits_the_place() {
     assert_eq!(offered(&["--ti"]), ["--timeout".to_owned()].into());
     assert_eq!(offered(&["--enable", "-"]), options("--dry-run --no-chain --if-user-missing"));
+    let usage = usage().into_iter().find(|line| line.starts_with("eic-keys --check ")).unwrap();
+    let mut of_check = options(&format!("{usage} {}", general_options(&read(MANUAL))));
+    of_check.remove("--check");
+    assert_eq!(offered(&["--check", "-"]), of_check);
     assert_eq!(offered(&["--logins", "-"]), options("--user --since --until --refused --json"));
     assert!(offered(&["--logins", "--user", "roo"]).contains("root"));
     assert!(offered(&["roo"]).contains("root"));
