@@ -1,6 +1,6 @@
 //! Nobody reads the keys, or not to the end.
 
-use crate::{instance, shell};
+use crate::instance;
 use eic_lab::{Instance, UserKey};
 
 /// sshd stops reading at the first key that matches, which is not an error; a full disk is one.
