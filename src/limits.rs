@@ -184,6 +184,9 @@ pub(crate) const BANNER_LENGTH: usize = 4096;
 /// Number of detail lines per check: one per examined record, and some more.
 pub(crate) const CHECK_DETAILS: usize = RECORDS + 36;
 
+/// Number of lines that `--check` reads of the journal, the newest ones: of sshd, and of eic-keys.
+pub(crate) const JOURNAL_LINES: usize = 2000;
+
 /// Number of bytes that `--check` reads from the end of a log: some thousand lines.
 pub(crate) const LOG_TAIL: u64 = 512 * 1024;
 

@@ -10,7 +10,7 @@ use super::known_messages::{
     CONNECTIONS, KnownMessage, MISSING_MODULES, MODULE, MODULE_UNKNOWN, REASONS, REFUSALS, of_module,
     says_nothing, without_level,
 };
-use super::log_tail::{LogLine, ago};
+use super::log_tail::{LogLine, RECENT, ago};
 use crate::lists;
 use crate::system_log::accepted::ACCEPTED_KEY;
 
@@ -38,9 +38,6 @@ const SESSION_START: u64 = 10;
 
 /// For how long dropped connections count, in seconds: scanners cause some on any host.
 const DROPS_COUNT: u64 = 600;
-
-/// The messages that are counted, in seconds.
-pub(crate) const RECENT: u64 = 3600;
 
 /// A connection.
 #[derive(Debug)]

@@ -25,8 +25,29 @@ pub(crate) struct Log {
     pub(crate) unverified_source: Option<String>,
     /// A user other than root and that of the package, whose processes can write lines of eic-keys to the journal.
     pub(crate) other_user: Option<u32>,
-    /// There was no time to read older lines of the journal.
-    pub(crate) incomplete: bool,
+    pub(crate) unread: Unread,
+}
+
+/// For how long, in seconds, an attempt to log in, or a message of eic-keys, counts.
+pub(crate) const RECENT: u64 = 3600;
+
+/// The older lines of the log that were not read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Unread {
+    /// None that matter.
+    Nothing,
+    /// Those of the journal for which there was no time.
+    Late,
+    /// Those more than so many seconds old, which is less than [`RECENT`]: there are more lines than are read.
+    Older(u64),
+}
+
+impl Unread {
+    /// `since`: when the lines that were read begin, in microseconds since 1970, if there are older ones.
+    fn new(since: Option<u64>, now: u64) -> Self {
+        let age = since.map(|since| now.saturating_sub(since.wrapping_div(MICROS)));
+        age.filter(|age| *age < RECENT).map_or(Self::Nothing, Self::Older)
+    }
 }
 
 /// One line.
@@ -92,33 +113,41 @@ impl Log {
                 format!(" (any process of {} can write lines of eic-keys)", describe_user(uid))
             }
         };
-        if !self.incomplete {
-            return doubt;
-        }
         let seconds = limits::CHECK_TOOL.as_secs();
-        format!("{doubt} (the journal has more lines than could be read in {seconds} s)")
+        match self.unread {
+            Unread::Nothing => doubt,
+            Unread::Late => format!("{doubt} (the journal has more lines than could be read in {seconds} s)"),
+            Unread::Older(age) => {
+                format!("{doubt} (the log has more lines than are read: the oldest one is from {})", ago(age))
+            }
+        }
     }
 }
 
 /// The last lines of root's sshd, and of eic-keys as root or as `users`. `None` if there is no log, or it is not
 /// readable.
 pub(crate) fn read(root: &Path, users: &[u32], now: u64) -> Option<Log> {
-    if let Some(Newest { entries, incomplete }) = newest(LAST_DAY, &journal::matches(users)) {
+    if let Some(Newest { entries, late, since }) = newest(LAST_DAY, &journal::matches(users)) {
         // No line matches. If the whole journal is empty, a syslog daemon can have the lines.
         let any = || stdout_of("journalctl", &["--lines", "1", "--no-pager", "--quiet"]);
-        if incomplete || !entries.is_empty() || any().is_ok_and(|text| !text.is_empty()) {
+        if late || !entries.is_empty() || any().is_ok_and(|text| !text.is_empty()) {
             let own = Account::find(OWN_USER).ok().flatten().map(|account| account.uid);
             let other_user = entries.iter().find_map(|entry| journal::other_user(entry, own));
             let lines = entries.into_iter().map(LogLine::from).collect();
-            return Some(Log { lines, unverified_source: None, other_user, incomplete });
+            let unread = if late { Unread::Late } else { Unread::new(since, now) };
+            return Some(Log { lines, unverified_source: None, other_user, unread });
         }
     }
     FILES.iter().find_map(|file| {
         let text = tail(&root.join(file)).ok()?;
         let clock = Clock { last: now, zone: &TimeZone::system(root) };
         let mut reader = file::Reader::new(clock);
+        let is_longer = u64::try_from(text.len()).is_ok_and(|length| length >= limits::LOG_TAIL);
+        // The first line is cut.
+        let since = text.lines().skip(1).filter(|_| is_longer).find_map(|line| reader.time_of(line));
+        let unread = Unread::new(since, now);
         let lines = text.lines().filter_map(|line| reader.entry(line)).map(LogLine::from).collect();
-        Some(Log { lines, unverified_source: Some(format!("/{file}")), other_user: None, incomplete: false })
+        Some(Log { lines, unverified_source: Some(format!("/{file}")), other_user: None, unread })
     })
 }
 
@@ -146,7 +175,9 @@ struct Newest {
     /// Oldest first.
     entries: Vec<Entry<'static>>,
     /// There was no time to read older ones.
-    incomplete: bool,
+    late: bool,
+    /// When they begin, in microseconds since 1970, if there are more than [`limits::JOURNAL_LINES`].
+    since: Option<u64>,
 }
 
 const LAST_DAY: &str = "--since=-1day";
@@ -155,13 +186,16 @@ const LAST_DAY: &str = "--since=-1day";
 fn newest(time: &str, matches: &[Vec<String>]) -> Option<Newest> {
     let start = Instant::now();
     let left = || limits::CHECK_TOOL.saturating_sub(start.elapsed());
-    let words = [time, "--reverse", "--lines", "2000", "--no-pager", "--quiet", "--output", "json"];
-    let mut newest = Newest { entries: Vec::new(), incomplete: false };
+    let most = limits::JOURNAL_LINES.to_string();
+    let words = [time, "--reverse", "--lines", &most, "--no-pager", "--quiet", "--output", "json"];
+    let mut newest = Newest { entries: Vec::new(), late: false, since: None };
     for matches in matches {
         let mut result = Ok(false);
+        let (mut count, mut oldest) = (0_usize, None);
         for fields in [&[journal::FIELDS][..], &[]] {
             let take = |line: &[u8]| {
                 let Some(entry) = journal::entry(line) else { return };
+                (count, oldest) = (count.saturating_add(1), entry.time);
                 let at = newest.entries.partition_point(|other| other.time >= entry.time);
                 newest.entries.insert(at, entry);
             };
@@ -176,8 +210,11 @@ fn newest(time: &str, matches: &[Vec<String>]) -> Option<Newest> {
         }
         match result {
             Ok(true) => {}
-            Err(error) if error.kind() == io::ErrorKind::TimedOut => newest.incomplete = true,
+            Err(error) if error.kind() == io::ErrorKind::TimedOut => newest.late = true,
             _ => return None,
+        }
+        if count >= limits::JOURNAL_LINES {
+            newest.since = newest.since.max(oldest);
         }
     }
     newest.entries.reverse();
@@ -202,8 +239,29 @@ pub(crate) fn read_from(path: &Path, start: impl FnOnce(u64) -> u64) -> io::Resu
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "a test may panic")]
 mod tests {
-    use super::tail;
+    use super::{RECENT, Unread, tail};
     use crate::limits;
+
+    #[test]
+    fn older_lines_matter_within_the_last_hour() {
+        for (since, expected) in [
+            (None, Unread::Nothing),
+            (Some(10_000_000_000), Unread::Older(0)),
+            (Some(10_001_000_000), Unread::Older(0)),
+            (Some(9_280_000_000), Unread::Older(720)),
+            (Some(6_400_000_001), Unread::Nothing),
+        ] {
+            assert_eq!(Unread::new(since, 10_000), expected, "{since:?}");
+        }
+        assert_eq!(Unread::new(Some(0), RECENT), Unread::Nothing);
+    }
+
+    /// tests/check/recent.rs has as many lines, and one less.
+    #[test]
+    fn the_document_has_the_number_of_lines() {
+        let words = format!("At most the newest {} lines of sshd", limits::JOURNAL_LINES);
+        assert!(include_str!("../../docs/check.md").contains(&words), "{words}");
+    }
 
     #[test]
     fn the_end_of_a_long_log() {

@@ -88,6 +88,11 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The time of a line of any program, in microseconds since 1970.
+    pub(crate) fn time_of(&mut self, line: &str) -> Option<u64> {
+        self.time(parts(line)?.time)
+    }
+
     /// A time in microseconds since 1970. Most lines are of the same minute as the one before.
     fn time(&mut self, text: &str) -> Option<u64> {
         let seconds_at = if text.len() == TRADITIONAL { 13 } else { 17 };

@@ -211,8 +211,21 @@ fn a_journal_full_of_a_users_lines() {
             assert_eq!(note.contains(words), more, "{note}");
             assert!(note.contains("last with status 2: the metadata service failed"), "{note}");
         }
-        let script = fs::read_to_string("/run/line").unwrap().replace("/usr/bin/eic-keys", "/usr/bin/keys");
-        world.instance.write("/run/line", script);
+        // As many lines as are read: there can be more.
+        let line = fs::read_to_string("/run/line").unwrap();
+        let older = |seconds: u64| line.replace(&now.to_string(), &now.saturating_sub(seconds).to_string());
+        for (count, age, more) in [(2000, 720, true), (1999, 720, false), (2000, 3700, false)] {
+            world.instance.write("/run/lines", older(age).repeat(count));
+            world.instance.install(
+                "/usr/bin/journalctl",
+                b"#!/bin/sh\ncase \"$*\" in *=eic-keys*) ;; *--reverse*) cat /run/lines ;; *) echo x ;; esac\n",
+            );
+            let note = world.check().note("recent.sshd").to_owned();
+            let words = " (the log has more lines than are read: the oldest one is from ";
+            assert_eq!(note.contains(words), more, "{count}, {age}: {note}");
+        }
+        let script = line.replace("/usr/bin/eic-keys", "/usr/bin/keys");
+        world.instance.write("/run/lines", script);
         let note = world.check().note("recent.sshd").to_owned();
         assert!(note.contains("last with status 2: that is of the script, or of a program"), "{note}");
     });
