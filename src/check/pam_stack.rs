@@ -28,8 +28,18 @@ pub(crate) fn outcome(rules: &[Rule], failures: &[Option<ReturnValues>]) -> Stac
         failures.get(*at).is_some_and(Option::is_some)
             || rules.get(*at).is_some_and(|rule| matches!(rule.kind, RuleKind::Unusable(_)))
     };
-    let failing: Vec<usize> = (0..rules.len()).filter(fails).collect();
-    // Any of several can be the reason. The first one is seen first.
+    // Any of several can be the reason: first those whose own failure counts, unlike that of a sufficient line. pam_deny is there for the
+    // failures of lines before it.
+    let is_ignored = |at: &usize| match rules.get(*at).map(|rule| &rule.kind) {
+        Some(RuleKind::Module(module)) => {
+            let results = failures.get(*at).copied().flatten().unwrap_or_default();
+            module.name() == "pam_deny.so"
+                || results.iter().all(|result| module.control.action(result) == Action::Ignore)
+        }
+        _ => false,
+    };
+    let (ignored, mut failing): (Vec<_>, Vec<_>) = (0..rules.len()).filter(fails).partition(is_ignored);
+    failing.extend(ignored);
     let refusing = (0..rules.len()).filter(|at| rules.get(*at).is_some_and(refuses));
     // A jump too far is always a mistake: the line before which it should end is not.
     let jumping = (0..rules.len()).filter(|at| jump_too_far(rules, *at).is_some());

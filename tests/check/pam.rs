@@ -882,14 +882,58 @@ fn a_module_that_sssd_does_not_answer() {
     world(|world| {
         let _listener = listen(world);
         world.check().assert_healthy();
+        // SSSD is asked for users, and does not know a local one.
+        world.instance.write("/etc/nsswitch.conf", "passwd: files sss\ngroup: files sss\nshadow: files\n");
+        let report = world.check();
+        report.assert_exactly(&[("user.pam", "fail")]);
+        let note = report.note("user.pam");
+        assert!(
+            note.ends_with("pam_sss does not know alice: /etc/passwd has that user, and SSSD has not"),
+            "{note}"
+        );
+        let controls = [
+            "[default=bad success=ok user_unknown=ignore] pam_sss.so",
+            "required pam_sss.so ignore_unknown_user",
+        ];
+        for line in controls {
+            pam(world, &format!("account required pam_permit.so\naccount {line}\n"));
+            world.check().assert_healthy();
+        }
     });
+}
+
+/// A sufficient line that does not succeed is not why a later one refuses.
+#[test]
+fn the_line_that_refuses_is_named() {
+    refuses(
+        |world| {
+            let text = "account required pam_unix.so\naccount sufficient pam_succeed_if.so uid < 500 quiet\n\
+                        account [default=bad success=ok user_unknown=ignore] pam_gone.so\naccount required pam_permit.so\n";
+            pam(world, text);
+        },
+        "user.pam",
+        "pam_gone.so",
+        "install the package",
+    );
+    // There it is the condition.
+    refuses(
+        |world| {
+            pam(
+                world,
+                "account sufficient pam_succeed_if.so uid < 500 quiet\naccount required pam_deny.so\n",
+            );
+        },
+        "user.pam",
+        "uid < 500",
+        "condition",
+    );
 }
 
 /// nslcd is stopped.
 #[test]
 fn a_module_that_asks_nslcd() {
     let stopped = |world: &World<'_>, line: &str| {
-        install_with(world, "pam_ldap.so", b"/var/run/nslcd/socket\0");
+        install_with(world, "pam_ldap.so", b"error opening connection to nslcd: %s\0");
         pam(world, line);
     };
     refuses(

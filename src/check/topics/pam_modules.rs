@@ -320,6 +320,9 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
             Some(Failure::new(DENIED, reason).with_fix(format!("allow {} at this time in {path}", user.name)))
         }
         ("pam_sss.so", ModuleType::Account) => {
+            if let Some(fault) = sssd::unknown(root, user, &arguments) {
+                return Some(Failure { fix: Some(fault.fix), ..Failure::new(&["user_unknown"], fault.note) });
+            }
             let [file, directory] = sssd::FILES;
             let fault = sssd::refusal(root, user, &arguments, &files_of(root, file, directory))?;
             Some(Failure { fix: Some(fault.fix), ..Failure::new(&["perm_denied"], fault.note) })
@@ -530,7 +533,7 @@ fn ldap(login: &Login<'_>, module: &Module, arguments: &[&str]) -> Option<Failur
     if !is_asked || login.root.join("run/nslcd/socket").exists() {
         return None;
     }
-    login.libraries.has(login.root, module, b"/nslcd/socket")?.then(|| {
+    login.libraries.has(login.root, module, b"connection to nslcd")?.then(|| {
         Failure::new(&["authinfo_unavail"], "pam_ldap asks nslcd, which does not run".to_owned())
             .with_fix("start nslcd (systemctl status nslcd says why it does not run), or remove the line")
     })

@@ -14,6 +14,7 @@ use crate::check::running_sshd::changed_at;
 use crate::config_tree::Origin;
 use crate::files;
 use crate::limits;
+use crate::tool::ask;
 
 /// The socket on which sssd answers `pam_sss`.
 pub(super) const SOCKET: &str = "var/lib/sss/pipes/pam";
@@ -48,6 +49,29 @@ struct Setting {
     origin: Origin,
 }
 
+/// Why `pam_sss` does not know a user of /etc/passwd: SSSD as a source of users does not, either.
+pub(super) fn unknown(root: &Path, user: &Account, arguments: &[&str]) -> Option<Fault> {
+    /// The exit status of getent for a name that is not found.
+    const NOT_FOUND: i32 = 2;
+    let is_ignored = |word: &&str| *word == "ignore_unknown_user" || word.starts_with("domains=");
+    let is_local = has_entry(&files::system_text(root, "/etc/passwd"), &user.name);
+    let nsswitch = files::system_text(root, "/etc/nsswitch.conf");
+    let is_source = |line: &str| {
+        line.strip_prefix("passwd:").is_some_and(|names| names.split_whitespace().any(|name| name == "sss"))
+    };
+    if !is_local || arguments.iter().any(is_ignored) || !nsswitch.lines().any(is_source) {
+        return None;
+    }
+    let asked = ask("getent", &["--service=sss", "passwd", "--", &user.name]).ok()?;
+    (asked.status.code() == Some(NOT_FOUND)).then(|| {
+        Fault::with_advice(
+            format!("pam_sss does not know {}: /etc/passwd has that user, and SSSD has not", user.name),
+            "let that line ignore users that SSSD does not know, [default=bad success=ok user_unknown=ignore] in place of its control, or \
+             add account sufficient pam_localuser.so before it",
+        )
+    })
+}
+
 /// Why SSSD refuses a user of its directory. `files`: those that it reads.
 pub(super) fn refusal(root: &Path, user: &Account, arguments: &[&str], files: &[PathBuf]) -> Option<Fault> {
     // It knows no local user. A line can be for some domains only.
@@ -78,10 +102,10 @@ fn refusing<'a>(settings: &'a [Setting], user: &Account) -> Option<(&'a Setting,
     if provider.value == "deny" {
         return Some((provider, "refuses everybody"));
     }
-    // A group without a name can be one of a list.
+    // A group without a name can be one of a list, but for the user's own one: its directory has none then.
     let groups = ["simple_deny_groups", "simple_allow_groups"];
-    let is_uncertain =
-        user.groups.len() < user.gids.len() && groups.into_iter().any(|name| set(name).is_some());
+    let has_unnamed = user.groups.len() < user.gids.len() && user.gids.len() > 1;
+    let is_uncertain = has_unnamed && groups.into_iter().any(|name| set(name).is_some());
     if provider.value != "simple" || is_uncertain {
         return None;
     }
@@ -199,8 +223,16 @@ mod tests {
             name: "carol".to_owned(),
             uid: 7001,
             gid: 7001,
-            groups: vec!["ops".to_owned(), "linux admins".to_owned()],
-            gids: if change == "unnamed" { vec![7001, 7002, 7003] } else { vec![7001, 7002] },
+            groups: if change == "alone" {
+                Vec::new()
+            } else {
+                vec!["ops".to_owned(), "linux admins".to_owned()]
+            },
+            gids: match change {
+                "unnamed" => vec![7001, 7002, 7003],
+                "alone" => vec![7001],
+                _ => vec![7001, 7002],
+            },
             home: "/".into(),
             shell: "/bin/sh".into(),
         };
@@ -261,6 +293,9 @@ mod tests {
             let lines = format!("access_provider = simple\n{list}");
             assert_eq!(refused(&lines, None, "unnamed").is_some(), is_refused, "{list}");
         }
+        // The user is in no other group than one that the directory does not have.
+        let lines = "access_provider = simple\nsimple_allow_groups = wheel";
+        assert!(refused(lines, None, "alone").unwrap().ends_with(NEITHER));
         for change in ["domains", "local", "newer", "stopped", "other"] {
             assert_eq!(refused("access_provider = deny", None, change), None, "{change}");
         }
