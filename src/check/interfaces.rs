@@ -153,11 +153,18 @@ pub(crate) fn asymmetric_route(root: &Path) -> Option<AsymmetricRoute> {
     }
     own.into_iter().find_map(|(interface, address)| {
         let address = address.to_string();
-        let asked = ask("ip", &["-4", "route", "get", &TEST_NET.to_string(), "from", &address]).ok()?;
-        let said = String::from_utf8_lossy(&asked.stderr);
-        // EACCES, EINVAL, EHOSTUNREACH: a route or rule of the type prohibit, blackhole or unreachable. Without a route, another error.
-        let refusals = ["Permission denied", "Invalid argument", "No route to host"];
-        if refusals.iter().any(|error| said.contains(error)) {
+        let asked = |client: Ipv4Addr| {
+            let asked = ask("ip", &["-4", "route", "get", &client.to_string(), "from", &address]).ok()?;
+            let said = String::from_utf8_lossy(&asked.stderr);
+            // EACCES, EINVAL, EHOSTUNREACH: a route or rule of the type prohibit, blackhole or unreachable. Without a route, another error.
+            let refusals = ["Permission denied", "Invalid argument", "No route to host"];
+            let is_refused = refusals.iter().any(|error| said.contains(error));
+            Some((asked, is_refused))
+        };
+        // Some systems refuse the addresses of no system.
+        let (asked, is_refused) =
+            asked(TEST_NET).filter(|(_, is_refused)| !is_refused).or_else(|| asked(PUBLIC))?;
+        if is_refused {
             return Some(AsymmetricRoute { address, interface, replies: Replies::Refused });
         }
         let other = word_after(&String::from_utf8_lossy(&asked.stdout), "dev")?.to_owned();
@@ -217,6 +224,13 @@ impl Network {
     }
 }
 
+/// The networks that are reached over an interface without a gateway, and the lengths of their prefixes.
+pub(crate) fn networks_of(root: &Path, interface: &str) -> Vec<(Ipv4Addr, u32)> {
+    let mut networks = networks(&table(root));
+    networks.retain(|network| network.interface == interface);
+    networks.iter().map(|network| (network.address.into(), network.mask.leading_ones())).collect()
+}
+
 /// The rows of `/proc/net/route` without a gateway.
 fn networks(table: &str) -> Vec<Network> {
     let row = |line: &str| {
@@ -258,6 +272,10 @@ fn devices(root: &Path) -> Vec<String> {
 
 /// An address of no system (RFC 5737).
 pub(crate) const TEST_NET: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 1);
+
+/// An address from which EC2's console connects to instances of us-east-1 (`EC2_INSTANCE_CONNECT` in AWS's ip-ranges.json). Nothing is
+/// sent to it.
+const PUBLIC: Ipv4Addr = Ipv4Addr::new(18, 206, 107, 24);
 
 /// The word after this one.
 fn word_after<'a>(text: &'a str, word: &str) -> Option<&'a str> {

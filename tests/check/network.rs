@@ -381,6 +381,21 @@ fn a_firewall_of_an_interface() {
         );
         rules(world, &moved.replace("ens77", "client0"));
         world.check().assert_healthy();
+        // Clients of this system's own network, not only one of its addresses or this system's own.
+        let anti_spoofing = |network: &str| {
+            rules(world, &format!(":INPUT ACCEPT [0:0]\n-A INPUT -s {network} -i client0 -j DROP"));
+            world.check()
+        };
+        for other in ["192.168.0.0/16", "10.77.1.0/24", "10.77.0.5/32", "10.77.0.1/32", "10.77.0.128/25"] {
+            anti_spoofing(other).assert_healthy();
+        }
+        for own in ["10.0.0.0/8", "10.77.0.0/24"] {
+            let report = anti_spoofing(own);
+            report.assert_exactly(&[("network.firewall", "warn")]);
+            let says =
+                format!("from this system's own network, 10.77.0.0/24: -A INPUT -s {own} -i client0 -j DROP");
+            assert!(report.note("network.firewall").ends_with(&says), "{}", report.note("network.firewall"));
+        }
         // Replies.
         let replies = ":OUTPUT DROP [0:0]\n-A OUTPUT -o lo -j ACCEPT\n-A OUTPUT -p tcp -m multiport --dports 80,443 -j ACCEPT";
         rules(world, replies);
@@ -572,6 +587,12 @@ fn replies_over_another_interface() {
         world.sh("for n in client wg; do ip link add ${n}0 type veth peer name ${n}1; ip link set ${n}0 up; ip link set ${n}1 up; done; \
              ip addr add 10.77.0.1/24 dev client0; ip route add default dev client0",
         );
+        world.check().assert_healthy();
+        // The addresses that no client has.
+        let bogons = ["192.0.2.0/24", "198.51.100.0/24", "100.64.0.0/10"];
+        for (kind, bogon) in ["blackhole", "prohibit", "unreachable"].into_iter().zip(bogons) {
+            world.sh(&format!("ip route add {kind} {bogon}"));
+        }
         world.check().assert_healthy();
         world.sh("ip rule add pref 11 from 10.77.0.1 lookup 51; ip route add default dev wg0 table 51");
         // The second time, the main table has the VPN's route, too.

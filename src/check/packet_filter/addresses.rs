@@ -41,19 +41,24 @@ impl Addresses {
 
     /// Whether sshd's address is one of them; `None` if it may be.
     pub(super) fn has_own(&self, packet: &Packet<'_>) -> Option<bool> {
-        let has = |address: &Ipv4Addr| {
-            let bits = address.to_bits();
-            self.0.iter().any(|&(first, last)| (first..=last).contains(&bits))
-        };
-        match packet.own.iter().filter(|address| has(address)).count() {
-            _ if packet.own.is_empty() => self.has_client(),
+        match packet.own.iter().filter(|address| self.has(**address)).count() {
+            _ if packet.own.is_empty() => self.has_any(),
             0 => Some(false),
             count => (count == packet.own.len()).then_some(true),
         }
     }
 
+    fn has(&self, address: Ipv4Addr) -> bool {
+        self.0.iter().any(|&(first, last)| (first..=last).contains(&address.to_bits()))
+    }
+
+    /// Whether the client's address is one of them; `None` if it may be.
+    pub(super) fn has_client(&self, packet: &Packet<'_>) -> Option<bool> {
+        packet.client.map_or_else(|| self.has_any(), |client| Some(self.has(client)))
+    }
+
     /// Whether the address of a client, or of sshd, is one of them; `None` if it may be.
-    pub(super) fn has_client(&self) -> Option<bool> {
+    fn has_any(&self) -> Option<bool> {
         let not_used = |&(first, last): &(u32, u32)| {
             Self::NOT_USED.iter().any(|(address, length)| {
                 Self::prefix(*address, *length).is_some_and(|(from, to)| from <= first && last <= to)

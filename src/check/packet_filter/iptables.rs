@@ -73,13 +73,13 @@ fn iptables_rule(text: &str, packet: &Packet<'_>, line: &str) -> Rule {
                     Matches::same(None)
                 } else {
                     source = Some(name.to_owned());
-                    Matches::source(addresses.as_ref())
+                    Matches::source(addresses.as_ref(), packet)
                 }
             }
             "--mac-source" | "--rcheck" | "--update" if !packet.is_reply() => {
                 source =
                     Some(if word == "--mac-source" { argument() } else { "recent addresses" }.to_owned());
-                Matches::source(None)
+                Matches::source(None, packet)
             }
             "--mark" => {
                 // A value, and which bits have to be equal to its.
@@ -144,7 +144,7 @@ fn of_option<'a>(
             let is_own = word.trim_start_matches('-').starts_with('d') != packet.is_reply();
             Addresses::parse(argument()).and_then(|range| {
                 let addresses = Addresses(vec![range]);
-                if is_own { addresses.has_own(packet) } else { addresses.has_client() }
+                if is_own { addresses.has_own(packet) } else { addresses.has_client(packet) }
             })
         }
         "--length" if packet.is_first() => {

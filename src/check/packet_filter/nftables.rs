@@ -38,7 +38,7 @@ impl Filter {
                 let name = chain_of(rule, text(rule, "chain"));
                 let mut expressions = rule.get("expr").and_then(Value::as_array).cloned().unwrap_or_default();
                 for expression in &mut expressions {
-                    resolve(expression, rule, items);
+                    resolve(expression, rule, items, packet);
                 }
                 let mut parsed = nft_rules(&expressions, packet, &name);
                 expressions.iter().flat_map(nft_interfaces).for_each(|name| filter.add_interface(name));
@@ -89,8 +89,8 @@ fn elements(value: &Value) -> &[Value] {
 }
 
 /// Puts the elements of a named set or map in place of its name. Those with addresses can change at any time, as those of fail2ban, and
-/// those for clients that knock.
-fn resolve(expression: &mut Value, rule: &Value, items: &[Value]) {
+/// those for clients that knock: they count for one client only.
+fn resolve(expression: &mut Value, rule: &Value, items: &[Value], packet: &Packet<'_>) {
     let (outer, inner) =
         if expression.get("match").is_some() { ("match", "right") } else { ("vmap", "data") };
     let Some(value) = expression.get_mut(outer).and_then(|one| one.get_mut(inner)) else { return };
@@ -100,7 +100,7 @@ fn resolve(expression: &mut Value, rule: &Value, items: &[Value]) {
         text(set, "name") == name && ["family", "table"].iter().all(|key| text(set, key) == text(rule, key))
     });
     let kind = |set: &Value| set.get("type").map(Value::to_string).unwrap_or_default();
-    if let Some(set) = found.filter(|set| !kind(set).contains("addr")) {
+    if let Some(set) = found.filter(|set| packet.client.is_some() || !kind(set).contains("addr")) {
         *value = set.get("elem").cloned().unwrap_or_else(|| Value::Array(Vec::new()));
     }
 }
@@ -306,7 +306,7 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
     }
     if (protocol, field, packet.is_reply()) == ("ether", "saddr", false) {
         // Of a neighbour, which the rule names as another one names addresses.
-        return Matches::source(None).negated(negated);
+        return Matches::source(None, packet).negated(negated);
     }
     if is_mark(left) {
         let is_unset = |one: &Value| ports(one).map(|(first, _)| first == 0).or(one.as_u64().map(|_| false));
@@ -315,7 +315,7 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
     }
     if is_source(Some(left)) && !packet.is_reply() {
         let addresses = Addresses::of_nftables(right).filter(|_| is_equality);
-        return Matches::source(addresses.as_ref()).negated(negated);
+        return Matches::source(addresses.as_ref(), packet).negated(negated);
     }
     let on_interface = |one: &Value| one.as_str().and_then(|name| packet.is_on(name, '*'));
     let result = match (protocol, field, part(left, "meta", "key"), part(left, "ct", "key")) {
@@ -349,8 +349,9 @@ fn nft_match(value: &Value, packet: &Packet<'_>) -> Matches {
         // Of a client's packet, its source address was matched above.
         ("ip", field @ ("daddr" | "saddr"), ..) => {
             let is_own = (field == "saddr") == packet.is_reply();
-            Addresses::of_nftables(right)
-                .and_then(|addresses| if is_own { addresses.has_own(packet) } else { addresses.has_client() })
+            Addresses::of_nftables(right).and_then(|addresses| {
+                if is_own { addresses.has_own(packet) } else { addresses.has_client(packet) }
+            })
         }
         (_, _, "pkttype", _) if packet.is_reply() => None,
         (_, _, "pkttype", _) => contains(right, &|one| Some(one == "host" || one == "unicast")),
@@ -766,6 +767,24 @@ mod tests {
     }
 
     /// Rules for the address to which clients connect.
+    #[test]
+    fn one_client() {
+        let drop = r#"{"drop":null}"#;
+        let from =
+            r#"{"match":{"op":"==","left":{"payload":{"protocol":"ip","field":"saddr"}},"right":"@bad"}}"#;
+        let set = r#",{"set":{"family":"inet","name":"bad","table":"filter","type":"ipv4_addr",
+            "elem":[{"prefix":{"addr":"10.0.0.0","len":8}},"192.0.2.1"]}}"#;
+        let rules = ruleset("accept", &[set, &input(&[from, drop])].concat());
+        let is_dropped = |client: Option<Ipv4Addr>| {
+            Filter::of_nftables(&rules, &Packet { client, ..TO_SSH }).unwrap().drops().is_some()
+        };
+        assert!(is_dropped(Some(Ipv4Addr::new(10, 77, 0, 5))));
+        assert!(is_dropped(Some(Ipv4Addr::new(192, 0, 2, 1))));
+        assert!(!is_dropped(Some(Ipv4Addr::new(192, 0, 2, 2))));
+        // Any client.
+        assert!(!is_dropped(None));
+    }
+
     #[test]
     fn own_addresses() {
         let (one, other) = (Ipv4Addr::new(10, 77, 0, 1), Ipv4Addr::new(10, 78, 0, 1));

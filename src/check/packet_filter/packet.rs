@@ -24,6 +24,8 @@ pub(crate) struct Packet<'a> {
     pub(crate) may_be_marked: bool,
     /// The queues for packets that programs read, if they are known.
     pub(crate) queues: Option<&'a [u16]>,
+    /// The client's address. `None`: that of any client.
+    pub(crate) client: Option<Ipv4Addr>,
 }
 
 /// What is asked about the packet. A rule that does it is [`Verdict::Drop`](super::rules::Verdict::Drop).
@@ -155,4 +157,5 @@ pub(super) const TO_SSH: Packet<'_> = Packet {
     tracked: Tracked { client: Some(true), reply: Some(true) },
     may_be_marked: false,
     queues: None,
+    client: None,
 };

@@ -307,8 +307,8 @@ impl Matches {
     }
 
     /// It matches the clients with these addresses; `None` if they are not known, as those of a set.
-    pub(super) fn source(addresses: Option<&Addresses>) -> Self {
-        let all = addresses.and_then(Addresses::has_client);
+    pub(super) fn source(addresses: Option<&Addresses>, packet: &Packet<'_>) -> Self {
+        let all = addresses.and_then(|addresses| addresses.has_client(packet));
         Self { all, others: all.or(Some(false)), unevaluated: false }
     }
 

@@ -2,6 +2,7 @@
 
 use std::fs;
 use std::io::{self, ErrorKind};
+use std::net::Ipv4Addr;
 use std::path::Path;
 
 use super::firewalld;
@@ -108,13 +109,41 @@ impl Rules {
         texts.any(|text| words.iter().any(|word| text.contains(word)))
     }
 
+    /// A client's first packet. `own`: the addresses of the interface.
+    fn packet<'a>(&'a self, port: u16, interface: Option<&'a str>, own: &'a [Ipv4Addr]) -> Packet<'a> {
+        let may_be_marked = self.has(&["\"mangle\":", "MARK", "TPROXY", "--map-mark"]);
+        let queues = self.queues.as_deref();
+        let mut packet = Packet { port, interface, own, may_be_marked, queues, ..Packet::default() };
+        packet.tracked = self.tracked(&packet);
+        packet
+    }
+
+    /// A network of this interface from which no client can connect, and the rule that drops its connections.
+    fn dropped_network(&self, root: &Path, port: u16, name: &str) -> Option<(String, String)> {
+        /// Addresses of a client in any subnet of a VPC: its first four and its last one are reserved.
+        const FROM_FIRST: u32 = 5;
+        const FROM_LAST: u32 = 2;
+        /// The smallest subnet of a VPC.
+        const LONGEST: u32 = 28;
+        let own = interfaces::addresses(name);
+        let packet = self.packet(port, Some(name), &own);
+        let drops = |client: u32| {
+            let filters = self.filters(&Packet { client: Some(client.into()), ..packet });
+            filters.iter().find_map(Filter::drops)
+        };
+        interfaces::networks_of(root, name).into_iter().find_map(|(network, length)| {
+            let last = network.to_bits() | u32::MAX.checked_shr(length)?;
+            let clients = [network.to_bits().checked_add(FROM_FIRST)?, last.checked_sub(FROM_LAST)?];
+            let rules: Option<Vec<_>> = clients.into_iter().map(drops).collect();
+            let rule = rules.filter(|_| length <= LONGEST)?.pop()?;
+            Some((format!("{network}/{length}"), rule))
+        })
+    }
+
     /// `interface`: where connections arrive and replies leave, if that is known.
     fn verdict(&self, port: u16, interface: Option<&str>) -> FirewallVerdict {
         let own = interface.map(interfaces::addresses).unwrap_or_default();
-        let may_be_marked = self.has(&["\"mangle\":", "MARK", "TPROXY", "--map-mark"]);
-        let queues = self.queues.as_deref();
-        let mut to_sshd = Packet { port, interface, own: &own, may_be_marked, queues, ..Packet::default() };
-        to_sshd.tracked = self.tracked(&to_sshd);
+        let to_sshd = self.packet(port, interface, &own);
         for kind in [PacketKind::First, PacketKind::Later, PacketKind::Reply] {
             let filters = self.filters(&Packet { kind, ..to_sshd });
             if let Some(rule) = filters.iter().find_map(Filter::drops) {
@@ -217,7 +246,17 @@ pub(super) fn firewall(root: &Path, port: u16) -> Answer<()> {
     if let Some(answer) = full_table(root) {
         return answer;
     }
-    let some = partial_drops(&any).into_iter().map(|rule| rule.line).take(limits::CHECK_DETAILS);
+    let some = partial_drops(&any);
+    let own = |name: &String| rules.dropped_network(root, port, name);
+    if let Some((network, rule)) = interfaces.iter().filter(|_| !some.is_empty()).find_map(own) {
+        let note = format!(
+            "the firewall drops connections to port {port} from this system's own network, {network}: {rule}"
+        );
+        let fix = "if clients are in that network, as an EC2 Instance Connect Endpoint is, accept it before that rule: nft list ruleset, or \
+                   iptables-save, shows the rules";
+        return Answer::warn(note, Fix::advice(fix), ());
+    }
+    let some = some.into_iter().map(|rule| rule.line).take(limits::CHECK_DETAILS);
     match rules.unknown {
         Some(reason) => {
             let by_firewalld = || firewalld::refusal(root, port, &interfaces);
