@@ -614,6 +614,13 @@ fn no_terminals() {
         world.sh(report.of("sshd.session")["fix"].as_str().unwrap());
         rehearse(world).assert_healthy();
     });
+    // The name by which the C library opens them.
+    fails(
+        |_| fs::remove_file("/dev/ptmx").unwrap(),
+        &[("sshd.session", "warn"), ("login.terminal", "fail")],
+        "a login as alice fails: ",
+        "/dev/p",
+    );
 }
 
 #[test]

@@ -122,6 +122,13 @@ fn shell_or_command(settings: &Settings, root: &Path) -> Answer<()> {
             (),
         );
     }
+    if root.join("dev/pts/ptmx").exists() && !root.join("dev/ptmx").exists() {
+        return Answer::warn(
+            "/dev/ptmx does not exist: sshd gives no terminal, which the console and ssh without a command ask for",
+            Fix::advice("link it to pts/ptmx, or restart the system"),
+            (),
+        );
+    }
     Answer::ok("sshd opens sessions", ())
 }
 
