@@ -10,7 +10,7 @@ use crate::calendar::MICROS;
 use crate::files;
 use crate::limits;
 use crate::process::{PipedProgram, TrustedCommand};
-use crate::sshd::plan::OWN_USER;
+use crate::sshd::options::OWN_USER;
 use crate::system_log::file::{self, Clock};
 use crate::system_log::{ANYBODY, EIC_KEYS, Entry, FILES, is_sshd, journal, scan, unescaped};
 use crate::time_zone::TimeZone;

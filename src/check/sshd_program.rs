@@ -4,8 +4,8 @@ use std::path::Path;
 
 use crate::files;
 use crate::limits;
-use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::Sshd;
+use crate::sshd::version::OpensshVersion;
 
 /// The installed sshd.
 #[derive(Clone, Debug)]

@@ -6,9 +6,10 @@ use crate::account::Account;
 use crate::config_tree::ConfigTree;
 use crate::limits;
 use crate::lists;
+use crate::sshd::config::is_expanded;
 use crate::sshd::config::{Config, Keyword};
 use crate::sshd::criteria::ConnectionSpec;
-use crate::sshd::plan::{OWN_USER, is_expanded};
+use crate::sshd::options::OWN_USER;
 use crate::sshd::query::{DEFAULT_LOGIN_GRACE_TIME, Sshd, default_main_file, level_without_logins};
 
 /// What sshd's configuration says about logins.

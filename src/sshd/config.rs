@@ -16,8 +16,8 @@ use std::{
 use super::{
     config_file::{ConfigFile, Malformed},
     criteria::{BadMatch, ConnectionSpec, applies, depends_on_client, sample},
-    lexer::OpensshVersion,
     query::unless_none,
+    version::OpensshVersion,
 };
 use crate::config_tree::{ConfigTree, Origin};
 
@@ -28,6 +28,11 @@ pub enum Keyword {
     Command,
     /// `AuthorizedKeysCommandUser`
     User,
+}
+
+/// Whether sshd expands this value of AuthorizedKeysCommandUser, which can then be a different user at each login.
+pub(crate) fn is_expanded(user: &[u8]) -> bool {
+    user.contains(&b'%')
 }
 
 /// A place that sets one of the keywords.

@@ -6,7 +6,8 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use super::lexer::{OpensshVersion, argv_split, strdelim, strdelim_all, trim_start};
+use super::lexer::{argv_split, strdelim, strdelim_all, trim_start};
+use super::version::OpensshVersion;
 use crate::config_tree::Origin;
 
 /// A file as lines, with its path.

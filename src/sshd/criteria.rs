@@ -3,8 +3,8 @@
 use std::{error::Error, fmt};
 
 use super::{
-    lexer::OpensshVersion,
     pattern::{ListMatch, ends_of_network, match_addresses, match_list},
+    version::OpensshVersion,
 };
 
 /// A connection to match, as for `sshd -T -C`. A value of `None` matches no criterion.

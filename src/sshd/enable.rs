@@ -14,18 +14,18 @@ use super::{
     diff, drop_in,
     enable_error::{EnableError, EnableRefusal},
     host_key,
-    lexer::OpensshVersion,
     lock::Lock,
     managed_lines,
-    options::EnableOptions,
+    options::{EnableOptions, OWN_USER},
     package_state,
-    plan::{FileAction, OWN_USER, Plan, Planner, UserSource, Users, lossy},
+    plan::{FileAction, Plan, Planner, UserSource, Users, lossy},
     queried_sshd::QueriedSshd,
     query::{Dump, Sshd, admin_config, main_file},
     reload::ReloadError,
     replace,
     service::{SYSTEMCTL_TIMEOUT, SshdService},
     user_lookup::{UserLookup, find_user},
+    version::OpensshVersion,
 };
 use crate::account::is_root;
 use crate::config_tree::ConfigTree;

@@ -8,7 +8,8 @@ use std::{ffi::OsStr, os::unix::ffi::OsStrExt, path::Path};
 
 use super::{
     config_file::{ConfigFile, Statement},
-    lexer::{OpensshVersion, argv_split},
+    lexer::argv_split,
+    version::OpensshVersion,
 };
 use crate::config_tree::ConfigTree;
 

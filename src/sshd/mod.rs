@@ -1,5 +1,6 @@
 //! Reads and changes sshd's configuration.
 //!
+//! - `version`: what differs between releases of OpenSSH.
 //! - `lexer`, `pattern`, `config_file`, `criteria`, `config`: parse the configuration and find *where*
 //!   each value is set. sshd itself reports the effective value, and both must agree before a change.
 //! - `query`, `host_key`, `service`, `unit`, `command_line`: query the installed sshd, with a host key if it has none, and inspect the
@@ -37,6 +38,7 @@ pub(crate) mod service;
 mod staged_config;
 pub(crate) mod unit;
 mod user_lookup;
+pub mod version;
 
 pub use enable::{EnableOutcome, disable, enable};
 pub use options::EnableOptions;

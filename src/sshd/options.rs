@@ -4,6 +4,9 @@ use std::{ffi::OsString, path::PathBuf, time::Duration};
 
 use super::query::ADMIN_CONFIG;
 
+/// The default user that runs eic-keys.
+pub(crate) const OWN_USER: &str = "eic-keys";
+
 /// The options, and the system to change.
 #[derive(Clone, Debug)]
 pub struct EnableOptions {

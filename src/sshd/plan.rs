@@ -10,16 +10,17 @@ use std::{
 };
 
 use super::{
-    config::{Config, Effective, Keyword, MatchLine, ReadError, Setting, Values},
+    config::{Config, Effective, Keyword, MatchLine, ReadError, Setting, Values, is_expanded},
     criteria::ConnectionSpec,
     drop_in,
-    lexer::OpensshVersion,
     managed_lines::{
         chain, chains_itself, has_argument, is_aws_command, left_out_comment, name_service_comment,
         own_command, own_part, parse_left_out, program, reads_back, render, runs, runs_aws, strip, words,
     },
+    options::OWN_USER,
     placement::{Placement, PlacementError},
     query::{Dump, unless_none},
+    version::OpensshVersion,
 };
 use crate::config_tree::{ConfigTree, Origin};
 use crate::error_text::WithCauses;
@@ -224,14 +225,6 @@ pub(super) enum Users {
     Missing,
     /// They leave out a command whose user exists again.
     Returned,
-}
-
-/// The default user that runs eic-keys.
-pub(crate) const OWN_USER: &str = "eic-keys";
-
-/// Whether sshd expands this value of AuthorizedKeysCommandUser, which can then be a different user at each login.
-pub(crate) fn is_expanded(user: &[u8]) -> bool {
-    user.contains(&b'%')
 }
 
 impl Planner<'_> {

@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use super::{criteria::ConnectionSpec, lexer::OpensshVersion};
+use super::{criteria::ConnectionSpec, version::OpensshVersion};
 use crate::config_tree::ConfigTree;
 use crate::process::{Output, TrustedCommand};
 

@@ -13,9 +13,9 @@ use super::{
     command_line::{has_option, other_config, sets_command, split_words},
     config::Config,
     drop_in::drop_in_paths,
-    lexer::OpensshVersion,
     query::{admin_config, default_main_file},
     unit::{UNIT_NAMES, UnitLine, has_variable, numbered_lines, service_lines, unit_files},
+    version::OpensshVersion,
 };
 use crate::account::is_root;
 use crate::config_tree::ConfigTree;

@@ -102,7 +102,7 @@ fn include(path: &Path) -> Result<Vec<u8>, IncludeNameError> {
 #[cfg(test)]
 #[allow(clippy::unwrap_used, reason = "test")]
 mod tests {
-    use super::super::lexer::OpensshVersion;
+    use super::super::version::OpensshVersion;
     use super::*;
     use crate::config_tree::ConfigTree;
 

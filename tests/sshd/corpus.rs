@@ -19,7 +19,7 @@ use eic_keys::config_tree::ConfigTree;
 use eic_keys::sshd::{
     config::{Config, Effective},
     criteria::ConnectionSpec,
-    lexer::OpensshVersion,
+    version::OpensshVersion,
 };
 
 /// A configuration: its name, and its files under `/etc/ssh`.

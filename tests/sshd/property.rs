@@ -23,8 +23,8 @@ use eic_keys::sshd::{
     config::Config,
     config_file::ConfigFile,
     criteria::ConnectionSpec,
-    lexer::OpensshVersion,
     query::{Dump, Sshd},
+    version::OpensshVersion,
 };
 
 /// Time limit for a query of sshd.

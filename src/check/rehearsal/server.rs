@@ -18,10 +18,10 @@ use crate::sshd::command_line::connection_options;
 use crate::sshd::config::Config;
 use crate::sshd::config_file::Statement;
 use crate::sshd::criteria::NamedClients;
-use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, default_main_file};
 use crate::sshd::service;
 use crate::sshd::service::Listener;
+use crate::sshd::version::OpensshVersion;
 
 /// How to run the sshd.
 #[derive(Clone, Debug)]
@@ -153,7 +153,7 @@ mod tests {
     use std::path::Path;
 
     use super::with_first_block;
-    use crate::sshd::lexer::OpensshVersion;
+    use crate::sshd::version::OpensshVersion;
 
     fn merged(version: &str, text: &str) -> Option<String> {
         let version = OpensshVersion::from_version_text(version)?;

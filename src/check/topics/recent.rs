@@ -20,7 +20,7 @@ use crate::exit_status::ExitStatus;
 use crate::log_lines::OwnLine;
 use crate::sshd::command_line::SshdOption;
 use crate::sshd::config::PUBKEY_ACCEPTED_ALGORITHMS;
-use crate::sshd::plan::OWN_USER;
+use crate::sshd::options::OWN_USER;
 use crate::sshd::query::{DEFAULT_LOGIN_GRACE_TIME, level_without_logins};
 use crate::system_log::accepted::accepted_key;
 use crate::system_log::{NO_LOG, unescaped};

@@ -31,11 +31,11 @@ use crate::sshd::command_line::{other_config, sets_command};
 use crate::sshd::config::Config;
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::last_read::LastRead;
-use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::query::{PATHS, Sshd, default_main_file};
 use crate::sshd::reload::ReloadCommand;
 use crate::sshd::service::{Listener, SERVICES, SshdService};
 use crate::sshd::unit::{UNITS, UnitLine, property, settings_in, unit_files};
+use crate::sshd::version::OpensshVersion;
 use crate::tool::stdout_of;
 
 const DROP_INS: &str = "/etc/ssh/sshd_config.d";

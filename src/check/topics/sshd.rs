@@ -31,13 +31,14 @@ use crate::files::is_program_at;
 use crate::limits;
 use crate::process::TrustedCommand;
 use crate::safe_path::{self, Program, ProgramCheck};
+use crate::sshd::config::is_expanded;
 use crate::sshd::config::{Config, Keyword, MatchLine, Setting};
 use crate::sshd::criteria::{ConnectionSpec, NamedClients};
 use crate::sshd::drop_in;
-use crate::sshd::lexer::OpensshVersion;
 use crate::sshd::managed_lines;
-use crate::sshd::plan::{OWN_USER, is_expanded};
+use crate::sshd::options::OWN_USER;
 use crate::sshd::query::{Dump, PATHS, QueryError, Sshd};
+use crate::sshd::version::OpensshVersion;
 use crate::tool::stdout_of;
 
 /// The findings about sshd's configuration.

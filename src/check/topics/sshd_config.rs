@@ -25,9 +25,9 @@ use crate::sshd::config::{Config, Keyword, ReadError};
 use crate::sshd::config_file::ConfigFile;
 use crate::sshd::criteria::ConnectionSpec;
 use crate::sshd::host_key::default_host_keys;
-use crate::sshd::lexer::OpensshVersion;
-use crate::sshd::plan::OWN_USER;
+use crate::sshd::options::OWN_USER;
 use crate::sshd::query::{ADMIN_CONFIG, Dump, QueryError, Sshd, default_main_file};
+use crate::sshd::version::OpensshVersion;
 
 /// Asks sshd for its settings, with the options of the running sshd. `account`: of the user who logs in.
 pub(super) fn settings(

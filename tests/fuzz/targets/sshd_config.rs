@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use eic_keys::sshd::config_file::{ConfigFile, Statement};
-use eic_keys::sshd::lexer::OpensshVersion;
+use eic_keys::sshd::version::OpensshVersion;
 use libfuzzer_sys::fuzz_target;
 
 const VERSIONS: [&str; 5] =

@@ -173,8 +173,8 @@ mod tests {
     use crate::config_tree::ConfigTree;
     use crate::sshd::config::Config;
     use crate::sshd::criteria::ConnectionSpec;
-    use crate::sshd::lexer::OpensshVersion;
     use crate::sshd::query::{Dump, Sshd};
+    use crate::sshd::version::OpensshVersion;
 
     /// Settings with these lines of `sshd -T`.
     fn settings(lines: &str) -> Settings {
