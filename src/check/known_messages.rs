@@ -141,7 +141,7 @@ const STARTUPS: &str = "find out which clients open these connections (ss -tn), 
 
 /// The messages about a user or a session that name the reason, the more specific one first. They are about the user
 /// whom another line of the same process names.
-pub(crate) const REASONS: [KnownMessage; 37] = [
+pub(crate) const REASONS: [KnownMessage; 38] = [
     sshd(
         "User ",
         " not allowed because listed in DenyUsers",
@@ -271,6 +271,12 @@ pub(crate) const REASONS: [KnownMessage; 37] = [
         "reset the count: pam_tally2 --user USER --reset",
     )
     .command(FixCommand::WithUser("pam_tally2 --reset --user")),
+    pam(
+        "pam_sss(sshd:account): Access denied for user ",
+        ": 10 (",
+        "PAM refuses the account: SSSD does not know the user",
+        "let the line of pam_sss ignore users that SSSD does not know, or add account sufficient pam_localuser.so before it: see user.pam",
+    ),
     pam(
         "pam_sss(sshd:account): Access denied for user ",
         "",

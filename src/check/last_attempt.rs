@@ -354,6 +354,20 @@ mod tests {
         ),
         (
             &[
+                "7: pam_sss(sshd:account): Access denied for user alice: 6 (Permission denied)",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "SSSD's access provider",
+        ),
+        (
+            &[
+                "7: pam_sss(sshd:account): Access denied for user alice: 10 (User not known to the underlying authentication module)",
+                "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
+            ],
+            "SSSD does not know the user",
+        ),
+        (
+            &[
                 "7: pam_listfile(sshd:account): Refused user alice for service sshd",
                 "7: fatal: Access denied for user alice by PAM account configuration [preauth]",
             ],

@@ -123,7 +123,7 @@ fn does_not_replace_a_file_that_changed_during_the_run() {
     let main = system.path("/etc/ssh/sshd_config");
     let script = format!("case $config in *-check) echo UsePAM no >{};; esac", main.display());
     let reason = refused(sshd::enable, &with_sshd(&system, &script));
-    assert!(reason.contains("changed by someone else"), "{reason}");
+    assert!(reason.contains("was changed while this command ran: run it again"), "{reason}");
     assert_eq!(fs::read_to_string(&main).unwrap(), "UsePAM no\n");
 }
 
