@@ -902,6 +902,30 @@ fn a_module_that_sssd_does_not_answer() {
     });
 }
 
+/// logind is masked, and a session needs it.
+#[test]
+fn a_module_that_asks_logind() {
+    let masked = |world: &World<'_>, control: &str, state: &str| {
+        install(world, "pam_systemd.so");
+        let systemctl = format!("#!/bin/sh\ncase $1 in is-active) echo {state}; exit 3;; *) exit 1;; esac\n");
+        world.instance.install("/usr/bin/systemctl", systemctl.as_bytes());
+        world.sh("mkdir -p /run/systemd/seats /etc/systemd/system; ln -s /dev/null /etc/systemd/system/systemd-logind.service");
+        pam(world, &format!("account required pam_permit.so\nsession {control} pam_systemd.so\n"));
+    };
+    refuses(
+        |world| masked(world, "required", "inactive"),
+        "user.pam",
+        "pam_systemd asks systemd-logind, which is masked",
+        "unmask",
+    );
+    for (control, state) in [("optional", "inactive"), ("required", "active")] {
+        world(|world| {
+            masked(world, control, state);
+            assert_ne!(world.check().status("user.pam"), "fail", "{control} {state}");
+        });
+    }
+}
+
 /// A sufficient line that does not succeed is not why a later one refuses.
 #[test]
 fn the_line_that_refuses_is_named() {

@@ -328,9 +328,24 @@ pub(crate) fn refuses(login: &Login<'_>, module: &Module, module_type: ModuleTyp
             Some(Failure { fix: Some(fault.fix), ..Failure::new(&["perm_denied"], fault.note) })
         }
         ("pam_env.so", ModuleType::Session) => env(root, &arguments),
+        ("pam_systemd.so", ModuleType::Session) => systemd(root),
         ("pam_lastlog.so", ModuleType::Auth | ModuleType::Account) => lastlog(login, &arguments),
         _ => None,
     }
+}
+
+/// `pam_systemd`: it fails without a message if logind cannot be started. Without logind's directory, it does nothing.
+fn systemd(root: &Path) -> Option<Failure> {
+    let unit = |directory: &str| root.join(directory).join("systemd/system/systemd-logind.service");
+    let is_masked = |path: &PathBuf| fs::read_link(path).is_ok_and(|target| target == Path::new("/dev/null"));
+    if !["etc", "run"].map(unit).iter().any(is_masked) || !root.join("run/systemd/seats").exists() {
+        return None;
+    }
+    let state = ask("systemctl", &["is-active", "systemd-logind.service"]).ok()?;
+    (state.stdout == b"inactive\n").then(|| {
+        Failure::new(&["session_err"], "pam_systemd asks systemd-logind, which is masked".to_owned())
+            .with_fix("systemctl unmask --now systemd-logind, or set that line to optional")
+    })
 }
 
 /// `pam_env`: it gives up at a variable in a value whose name has no end.
