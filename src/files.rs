@@ -84,6 +84,11 @@ fn is_mounted_with(path: &Path, flag: StatVfsMountFlags) -> bool {
     statvfs(path).is_ok_and(|found| found.f_flag.contains(flag))
 }
 
+/// Whether the content of a file has this text.
+pub(crate) fn has_text(content: &[u8], text: &[u8]) -> bool {
+    content.windows(text.len()).any(|part| part == text)
+}
+
 /// Whether a file is `/dev/null`, by its number: major 1, minor 3.
 pub(crate) fn is_null_device(file: &Metadata) -> bool {
     const NUMBER: u64 = 0x103;

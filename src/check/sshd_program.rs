@@ -31,6 +31,6 @@ pub(crate) fn has_libwrap(root: &Path) -> bool {
 fn contains(root: &Path, text: &[u8]) -> bool {
     FILES.iter().any(|file| {
         let bytes = files::read(&root.join(file), limits::PROGRAM_FILE).unwrap_or_default();
-        bytes.windows(text.len()).any(|window| window == text)
+        files::has_text(&bytes, text)
     })
 }

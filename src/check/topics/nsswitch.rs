@@ -22,6 +22,15 @@ fn services(root: &Path, database: &str) -> Option<String> {
     databases(root).into_iter().find_map(|(name, services)| (name == database).then_some(services))
 }
 
+/// Whether users are looked up with this service, too.
+pub(super) fn has_users_of(root: &Path, service: &str) -> bool {
+    services(root, "passwd").is_some_and(|line| has(&line, service))
+}
+
+fn has(line: &str, service: &str) -> bool {
+    line.split(' ').any(|word| word == service)
+}
+
 /// Whether a service uses the files of /etc.
 fn is_files(service: &str) -> bool {
     matches!(service, "files" | "compat")
@@ -69,7 +78,7 @@ pub(super) fn hidden(root: &Path, passwd: &str, name: &str) -> Option<Fault> {
 pub(super) fn of_directory(root: &Path, name: &str) -> Option<Fault> {
     let exists = |path: &str| fs::exists(files::below(root, Path::new(path))).is_ok_and(|exists| exists);
     let line = services(root, "passwd").unwrap_or_default();
-    let asks = |service: &str| line.split_whitespace().any(|word| word == service);
+    let asks = |service: &str| has(&line, service);
     let hint = format!("create a local user only if the directory has no {name}");
     if exists("/etc/sssd/sssd.conf") {
         if !asks("sss") {

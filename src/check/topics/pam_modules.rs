@@ -137,8 +137,9 @@ impl Libraries {
             ModuleType::Account => b"pam_sm_acct_mgmt",
             ModuleType::Session => b"pam_sm_open_session",
         };
+        let bytes = self.contents(root, module)?;
         // Each module has at least one of them.
-        (self.has(root, module, b"pam_sm_")? && !self.has(root, module, function)?).then(|| {
+        (files::has_text(&bytes, b"pam_sm_") && !files::has_text(&bytes, function)).then(|| {
             let reason = format!("the module {} has nothing for {} lines", module.path, module_type.name());
             Failure::new(NOT_LOADED, reason)
                 .with_fix("correct the type of that line (see the module's manual page), or remove it")
@@ -147,8 +148,11 @@ impl Libraries {
 
     /// Whether the file of a module contains this text.
     pub(crate) fn has(&self, root: &Path, module: &Module, text: &[u8]) -> Option<bool> {
-        let bytes = files::read(&self.file(root, &module.path)?, limits::SYSTEM_FILE).ok()?;
-        Some(bytes.windows(text.len()).any(|part| part == text))
+        Some(files::has_text(&self.contents(root, module)?, text))
+    }
+
+    fn contents(&self, root: &Path, module: &Module) -> Option<Vec<u8>> {
+        files::read(&self.file(root, &module.path)?, limits::SYSTEM_FILE).ok()
     }
 
     /// Why a module cannot be loaded.

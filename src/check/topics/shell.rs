@@ -255,7 +255,7 @@ fn linker(program: &Path) -> Option<PathBuf> {
     let start =
         files::read_beginning(program, BEGINNING).ok().filter(|start| start.starts_with(b"\x7fELF"))?;
     let names = |text: &&[u8]| {
-        let names = |name: &[u8]| text.windows(name.len()).any(|part| part == name);
+        let names = |name: &[u8]| files::has_text(text, name);
         names(b"/ld-linux") || names(b"/ld64.so") || names(b"/ld.so")
     };
     // A note can be right before it.

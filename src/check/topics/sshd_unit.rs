@@ -318,7 +318,7 @@ fn needs_limits_file(root: &Path) -> bool {
     let has_message = |path: &str| {
         let module = files::below(root, Path::new(&path.replace("pam_unix", "pam_limits")));
         let bytes = files::read(&module, limits::SYSTEM_FILE).unwrap_or_default();
-        bytes.windows(BEFORE.len()).any(|part| part == BEFORE)
+        files::has_text(&bytes, BEFORE)
     };
     OF_PAM.iter().any(|path| path.ends_with("pam_unix.so") && has_message(path))
 }

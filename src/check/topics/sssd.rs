@@ -8,6 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 use rustix::net::{AddressFamily, SocketAddrUnix, SocketFlags, SocketType, connect, socket_with};
 
+use super::nsswitch;
 use crate::account::{Account, has_entry};
 use crate::check::fault::Fault;
 use crate::check::running_sshd::changed_at;
@@ -55,11 +56,7 @@ pub(super) fn unknown(root: &Path, user: &Account, arguments: &[&str]) -> Option
     const NOT_FOUND: i32 = 2;
     let is_ignored = |word: &&str| *word == "ignore_unknown_user" || word.starts_with("domains=");
     let is_local = has_entry(&files::system_text(root, "/etc/passwd"), &user.name);
-    let nsswitch = files::system_text(root, "/etc/nsswitch.conf");
-    let is_source = |line: &str| {
-        line.strip_prefix("passwd:").is_some_and(|names| names.split_whitespace().any(|name| name == "sss"))
-    };
-    if !is_local || arguments.iter().any(is_ignored) || !nsswitch.lines().any(is_source) {
+    if !is_local || arguments.iter().any(is_ignored) || !nsswitch::has_users_of(root, "sss") {
         return None;
     }
     let asked = ask("getent", &["--service=sss", "passwd", "--", &user.name]).ok()?;
